@@ -1,0 +1,1 @@
+"""What every part of mtopt shares and none of it needs ROS: tasks, episodes, bags, labels, kinematics."""

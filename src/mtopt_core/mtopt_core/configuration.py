@@ -1,0 +1,107 @@
+"""The cell's configuration: step, limits, cameras, recording. Validated once, stored in every bag."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mtopt_core.errors import ConfigurationError
+from mtopt_core.paths import shipped
+
+Positive = Annotated[float, Field(gt=0)]
+Point = tuple[float, float, float]
+
+MAIN, WRIST, SIDE_LEFT, SIDE_RIGHT = 'main', 'wrist', 'side_left', 'side_right'
+CAMERAS = (MAIN, WRIST, SIDE_LEFT, SIDE_RIGHT)
+DETECTOR_CAMERAS = (MAIN, SIDE_LEFT, SIDE_RIGHT)
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra='forbid', frozen=True)
+
+
+class StepConfiguration(_Model):
+    """Length and size of one step (design: ROS interfaces).
+
+    Attributes:
+        duration: Length of the step's trajectory, s.
+        max_displacement: Largest displacement per axis, m.
+        max_yaw_change: Largest turn about the vertical, rad.
+        max_steps: Steps after which an episode ends.
+    """
+
+    duration: Positive = 0.5
+    max_displacement: Positive = 0.10
+    max_yaw_change: Positive = 0.5
+    max_steps: Annotated[int, Field(gt=0)] = 20
+
+
+class LimitConfiguration(_Model):
+    """Limits on every command to the arm.
+
+    Attributes:
+        workspace_min: Lowest corner of the gripper tip's box, m, base frame.
+        workspace_max: Highest corner, m, base frame.
+        joint_speed: Share of the robot's joint speed limits that may be used, in (0, 1].
+        move_speed: Speed of moves between episodes, m/s.
+    """
+
+    workspace_min: Point = (0.30, -0.42, 0.005)
+    workspace_max: Point = (0.72, 0.42, 0.45)
+    joint_speed: Annotated[float, Field(gt=0, le=1)] = 0.8
+    move_speed: Positive = 0.5
+
+
+class CameraConfiguration(_Model):
+    """One camera's driver topic, relative to the robot's namespace.
+
+    Attributes:
+        topic: Topic of `sensor_msgs/Image` or `sensor_msgs/CompressedImage`.
+        compressed: Whether the driver publishes `CompressedImage`.
+    """
+
+    topic: str
+    compressed: bool = False
+
+
+class RecordingConfiguration(_Model):
+    """How episodes are recorded.
+
+    Attributes:
+        image_size: Side of the square recorded images, px; 0 keeps the camera's own size.
+        jpeg_quality: Quality of the recorded JPEG, 1 to 100.
+        chunk_size: Bytes of an MCAP chunk; at most one chunk is lost when the power fails.
+    """
+
+    image_size: Annotated[int, Field(ge=0)] = 128
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 95
+    chunk_size: Annotated[int, Field(ge=4096)] = 65536
+
+
+def _default_cameras() -> dict[str, CameraConfiguration]:
+    return {name: CameraConfiguration(topic=f'camera/{name}/image') for name in CAMERAS}
+
+
+class CellConfiguration(_Model):
+    """Everything of one cell that bags, nodes and learner must agree on."""
+
+    step: StepConfiguration = StepConfiguration()
+    limits: LimitConfiguration = LimitConfiguration()
+    cameras: dict[str, CameraConfiguration] = Field(default_factory=_default_cameras)
+    recording: RecordingConfiguration = RecordingConfiguration()
+
+
+def load_cell(path: Path | None = None) -> CellConfiguration:
+    """Read a cell's configuration, by default the shipped `config/cell.yaml`.
+
+    Raises:
+        ConfigurationError: The file cannot be read or breaks a rule; the message names file and field.
+    """
+    path = path or shipped('config', 'cell.yaml')
+    try:
+        return CellConfiguration.model_validate(yaml.safe_load(path.read_text()))
+    except (OSError, yaml.YAMLError, ValidationError) as error:
+        raise ConfigurationError(f'cell file {path}: {error}') from None

@@ -1,0 +1,111 @@
+"""Tasks and skills (paper section VII-A): their names, their one-hot order, what solves them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from mtopt_core.errors import ConfigurationError, UnknownTaskError
+from mtopt_core.paths import shipped
+
+
+class Skill(BaseModel):
+    """A set of tasks that share semantics and dynamics (paper section IV-B).
+
+    Attributes:
+        start_region: Bin above which the arm starts an episode.
+    """
+
+    model_config = ConfigDict(extra='forbid', frozen=True)
+    start_region: str
+
+
+class Task(BaseModel):
+    """One task; its position in the file is its place in the one-hot.
+
+    Attributes:
+        name: Unique name, for instance `lift-sausage`.
+        skill: Skill it belongs to.
+        object: Category that must be lifted; none means any object.
+        section: Section of the plate the object must lie in; none means anywhere on it.
+    """
+
+    model_config = ConfigDict(extra='forbid', frozen=True)
+    name: str
+    skill: str
+    object: str | None = None
+    section: str | None = None
+
+
+class TaskSet(BaseModel):
+    """All tasks and skills, in one-hot order."""
+
+    model_config = ConfigDict(extra='forbid', frozen=True)
+    skills: dict[str, Skill]
+    tasks: tuple[Task, ...]
+
+    @model_validator(mode='after')
+    def _consistent(self) -> TaskSet:
+        double = [name for name, count in Counter(task.name for task in self.tasks).items() if count > 1]
+        if double:
+            raise ValueError(f'task names occur twice: {", ".join(double)}')
+        for task in self.tasks:
+            if task.skill not in self.skills:
+                raise ValueError(f'task {task.name} has unknown skill {task.skill}; known: {", ".join(self.skills)}')
+        return self
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Task names in one-hot order."""
+        return tuple(task.name for task in self.tasks)
+
+    def __len__(self) -> int:
+        """Return the number of tasks."""
+        return len(self.tasks)
+
+    def __getitem__(self, name: str) -> Task:
+        """Return the task of that name.
+
+        Raises:
+            UnknownTaskError: There is none.
+        """
+        return self.tasks[self.index(name)]
+
+    def index(self, name: str) -> int:
+        """Return the task's place in the one-hot.
+
+        Raises:
+            UnknownTaskError: There is no such task.
+        """
+        try:
+            return self.names.index(name)
+        except ValueError:
+            raise UnknownTaskError(f'unknown task {name!r}; known: {", ".join(self.names)}') from None
+
+    def one_hot(self, name: str) -> np.ndarray:
+        """Return the task's one-hot vector, `(tasks,) float32`."""
+        vector = np.zeros(len(self), np.float32)
+        vector[self.index(name)] = 1
+        return vector
+
+    def of_skill(self, skill: str) -> tuple[str, ...]:
+        """Return the names of a skill's tasks, in one-hot order."""
+        return tuple(task.name for task in self.tasks if task.skill == skill)
+
+
+def load_tasks(path: Path | None = None) -> TaskSet:
+    """Read a task set, by default the shipped `config/tasks.yaml`.
+
+    Raises:
+        ConfigurationError: The file cannot be read or breaks a rule; the message names file and field.
+    """
+    path = path or shipped('config', 'tasks.yaml')
+    try:
+        return TaskSet.model_validate(yaml.safe_load(path.read_text()))
+    except (OSError, yaml.YAMLError, ValidationError) as error:
+        raise ConfigurationError(f'task file {path}: {error}') from None
