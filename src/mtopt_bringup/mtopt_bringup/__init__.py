@@ -1,0 +1,1 @@
+"""The graph of mtopt, its launcher, simulate, evaluate and the demo."""

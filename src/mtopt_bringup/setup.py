@@ -1,0 +1,23 @@
+from setuptools import find_packages, setup
+
+NAME = 'mtopt_bringup'
+
+setup(
+    name=NAME,
+    version='0.1.0',
+    description='The graph of mtopt, its launcher, simulate, evaluate and the demo.',
+    maintainer='mtopt maintainers',
+    maintainer_email='maintainers@mtopt.example',
+    license='Apache-2.0',
+    packages=find_packages(exclude=['test']),
+    data_files=[
+        ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
+        (f'share/{NAME}', ['package.xml']),
+    ],
+    install_requires=['setuptools'],
+    zip_safe=True,
+    entry_points={
+        'console_scripts': [],
+        'mtopt.commands': [],
+    },
+)

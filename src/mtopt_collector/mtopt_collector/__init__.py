@@ -1,0 +1,1 @@
+"""Camera ingestion, arm controller, recorder, reset, scheduler and collector of mtopt."""

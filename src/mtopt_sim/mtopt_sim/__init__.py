@@ -1,0 +1,1 @@
+"""The simulated 7-DoF cell of mtopt."""

@@ -1,0 +1,1 @@
+"""The learned multi-task success detector of mtopt."""
