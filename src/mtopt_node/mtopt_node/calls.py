@@ -1,0 +1,91 @@
+"""Waiting for services and actions of other nodes, with steady timeouts and errors that name them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.action import ActionClient
+from rclpy.client import Client
+from rclpy.task import Future
+
+from mtopt_core.errors import MtoptError
+
+
+class CallError(MtoptError):
+    """A service or an action of another node is missing, refused or does not answer."""
+
+
+def wait_for(future: Future, timeout: float, what: str) -> Any:
+    """Wait for a future that another thread of the executor completes.
+
+    Only from a callback in a reentrant group of a node with several threads, or from a thread outside the executor.
+
+    Args:
+        future: What to wait for.
+        timeout: s of wall time.
+        what: Named in the error.
+
+    Raises:
+        CallError: No answer came in time.
+    """
+    done = threading.Event()
+    future.add_done_callback(lambda _: done.set())
+    if not done.wait(timeout):
+        future.cancel()
+        raise CallError(f'{what} did not answer within {timeout:g} s; is its node alive?')
+    return future.result()
+
+
+def call(client: Client, request: Any, timeout: float) -> Any:
+    """Call a service and wait for its response.
+
+    Raises:
+        CallError: The service is not there or does not answer in time.
+    """
+    what = f'service {client.srv_name}'
+    if not client.wait_for_service(timeout):
+        raise CallError(f'{what} is not there after {timeout:g} s; is its node running?')
+    return wait_for(client.call_async(request), timeout, what)
+
+
+def run_goal(
+    client: ActionClient,
+    goal: Any,
+    timeout: float,
+    feedback: Callable[[Any], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Any:
+    """Send a goal and wait for its result; on a timeout or a cancel the goal is cancelled.
+
+    Args:
+        client: The action's client.
+        goal: What to do.
+        timeout: s of wall time for the whole goal.
+        feedback: Called with each feedback message.
+        cancelled: Asked now and then; true cancels the goal and waits for its result.
+
+    Raises:
+        CallError: The action is not there, refuses the goal or does not finish in time.
+    """
+    what = f'action {client._action_name}'
+    if not client.wait_for_server(min(timeout, 10.0)):
+        raise CallError(f'{what} is not there; is its node running?')
+    callback = None if feedback is None else lambda message: feedback(message.feedback)
+    handle = wait_for(client.send_goal_async(goal, feedback_callback=callback), min(timeout, 10.0), what)
+    if not handle.accepted:
+        raise CallError(f'{what} refused the goal; it may be busy')
+    result = handle.get_result_async()
+    done = threading.Event()
+    result.add_done_callback(lambda _: done.set())
+    waited = 0.0
+    asked = False
+    while not done.wait(0.1):
+        waited += 0.1
+        if not asked and (waited > timeout or (cancelled is not None and cancelled())):
+            handle.cancel_goal_async()
+            asked, timeout = True, waited + 5.0
+        elif asked and waited > timeout:
+            raise CallError(f'{what} did not finish, nor stop when cancelled; restart its node')
+    return result.result().result

@@ -1,0 +1,214 @@
+"""The lifecycle node every node of mtopt derives from.
+
+A subclass lists its `PARAMETERS` and overrides `configure`, `activate`, `deactivate` and `cleanup`, which return
+nothing and raise to refuse. The base turns that into lifecycle transitions, starts the node by itself unless told not
+to, publishes diagnostics, and keeps it alive when a callback raises: rclpy swallows or dies on such exceptions, both of
+which leave a cell without a word about why.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+
+from mtopt_core.errors import ConfigurationError, MtoptError
+from mtopt_node.parameters import Parameter, Value
+from mtopt_node.qos import COMMANDS
+
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+
+AUTOSTART = Parameter('autostart', True, 'configure and activate at start, without a lifecycle manager')
+DIAGNOSTICS_PERIOD = 1.0  # s
+
+
+class Node(LifecycleNode):
+    """A lifecycle node with declared parameters and diagnostics.
+
+    Attributes:
+        NAME: Default node name.
+        PARAMETERS: What the node can be told.
+        THREADS: 1 for a single-threaded executor; more where a callback waits for another.
+    """
+
+    NAME: ClassVar[str]
+    PARAMETERS: ClassVar[tuple[Parameter, ...]] = ()
+    THREADS: ClassVar[int] = 1
+
+    def __init__(self) -> None:
+        super().__init__(self.NAME)
+        for parameter in (AUTOSTART, *self.PARAMETERS):
+            self.declare_parameter(parameter.name, parameter.default, parameter.descriptor())
+            if parameter.choices and self.value(parameter.name) not in parameter.choices:
+                raise ConfigurationError(
+                    f'node {self.NAME}: parameter {parameter.name} is {self.value(parameter.name)!r}; '
+                    f'use one of {", ".join(parameter.choices)}'
+                )
+        self._level: bytes = OK
+        self._message = 'starting'
+        self._values: dict[str, Any] = {}
+        self._health_lock = threading.Lock()
+        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', COMMANDS)
+        self.create_timer(DIAGNOSTICS_PERIOD, self._publish_diagnostics)
+
+    def configure(self) -> None:
+        """Acquire what the node needs: files, models, publishers, subscriptions."""
+
+    def activate(self) -> None:
+        """Start working."""
+
+    def deactivate(self) -> None:
+        """Stop working; the arm holds."""
+
+    def cleanup(self) -> None:
+        """Release everything; also called when the process ends."""
+
+    def value(self, name: str) -> Any:
+        """Return a parameter's value."""
+        return self.get_parameter(name).value
+
+    def report(self, level: bytes, message: str, **values: Value) -> None:
+        """Set the node's health; a change of level or message is logged and published at once.
+
+        Args:
+            level: `OK`, `WARN` or `ERROR`.
+            message: What is the matter and the way out.
+            values: Figures to publish beside it; earlier ones stay.
+        """
+        with self._health_lock:
+            self._values.update(values)
+            changed = (level, message) != (self._level, self._message)
+            self._level, self._message = level, message
+        if changed:
+            self._log(level, message)
+            self._publish_diagnostics()
+
+    def _log(self, level: bytes, message: str) -> None:
+        # rclpy refuses a logging call whose severity changes at the same line of code.
+        if level == OK:
+            self.get_logger().info(message)
+        elif level == WARN:
+            self.get_logger().warning(message)
+        else:
+            self.get_logger().error(message)
+
+    def figures(self, **values: Value) -> None:
+        """Update figures published with the diagnostics, without changing the health."""
+        with self._health_lock:
+            self._values.update(values)
+
+    def _publish_diagnostics(self) -> None:
+        with self._health_lock:
+            status = DiagnosticStatus(
+                level=self._level,
+                name=self.get_fully_qualified_name(),
+                message=self._message,
+                hardware_id=self.get_namespace().strip('/'),
+                values=[KeyValue(key=key, value=str(value)) for key, value in self._values.items()],
+            )
+        array = DiagnosticArray(status=[status])
+        array.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(array)
+
+    def _transition(self, name: str, action: Callable[[], None]) -> TransitionCallbackReturn:
+        try:
+            action()
+        except MtoptError as error:
+            self.report(ERROR, f'{name} failed: {error}')
+            return TransitionCallbackReturn.FAILURE
+        except Exception as error:
+            self.get_logger().error(traceback.format_exc())
+            self.report(ERROR, f'{name} failed: {type(error).__name__}: {error}')
+            return TransitionCallbackReturn.ERROR
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:  # noqa: ARG002
+        """Run `configure`."""
+        return self._transition('configure', self.configure)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Run `activate`."""
+        result = self._transition('activate', self.activate)
+        if result == TransitionCallbackReturn.SUCCESS:
+            if self._message == 'starting':
+                self.report(OK, 'running')
+            return super().on_activate(state)
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Run `deactivate`."""
+        super().on_deactivate(state)
+        return self._transition('deactivate', self.deactivate)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:  # noqa: ARG002
+        """Run `cleanup`."""
+        return self._transition('cleanup', self.cleanup)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:  # noqa: ARG002
+        """Run `cleanup`."""
+        return self._transition('shutdown', self.cleanup)
+
+
+def run(node_type: type[Node], args: list[str] | None = None) -> int:
+    """Start a node, spin it until SIGINT or SIGTERM, clean up.
+
+    Returns:
+        The exit status: 1 when the node could not start, else 0.
+    """
+    rclpy.init(args=args)
+    try:
+        node = node_type()
+    except MtoptError as error:
+        rclpy.logging.get_logger(node_type.NAME).error(str(error))
+        rclpy.try_shutdown()
+        return 1
+    executor = SingleThreadedExecutor() if node.THREADS == 1 else MultiThreadedExecutor(node.THREADS)
+    executor.add_node(node)
+    started = True
+    try:
+        if node.value('autostart'):
+            started = all(
+                transition() == TransitionCallbackReturn.SUCCESS
+                for transition in (node.trigger_configure, node.trigger_activate)
+            )
+        if started:
+            _spin(node, executor)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        _stop(node)
+        executor.shutdown(timeout_sec=2.0)
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return 0 if started else 1
+
+
+def _spin(node: Node, executor: SingleThreadedExecutor | MultiThreadedExecutor) -> None:
+    while rclpy.ok():
+        try:
+            executor.spin()
+            return
+        except ExternalShutdownException:
+            return
+        except KeyboardInterrupt:
+            raise
+        except Exception as error:
+            # One bad message must not take the node down, nor pass in silence.
+            node.get_logger().error(traceback.format_exc())
+            node.report(ERROR, f'callback failed: {type(error).__name__}: {error}')
+            time.sleep(0.05)
+
+
+def _stop(node: Node) -> None:
+    for action in (node.deactivate, node.cleanup):
+        try:
+            action()
+        except Exception:
+            node.get_logger().error(traceback.format_exc())

@@ -1,0 +1,21 @@
+"""The qualities of service mtopt uses: everything reliable, only the depth and the durability differ."""
+
+from __future__ import annotations
+
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+
+
+def _reliable(depth: int, durability: DurabilityPolicy = DurabilityPolicy.VOLATILE) -> QoSProfile:
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=ReliabilityPolicy.RELIABLE, durability=durability
+    )
+
+
+# Best effort loses images that do not fit one shared-memory segment, so images are reliable too.
+IMAGES = _reliable(5)
+COMMANDS = _reliable(10)
+EVENTS = _reliable(50)
+# What must outlive its publisher, and what a late subscriber needs once.
+LATCHED = _reliable(1, DurabilityPolicy.TRANSIENT_LOCAL)
+# Recorders listen to everything and must not lose what arrives while they write.
+RECORDING = _reliable(200)

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.executors import MultiThreadedExecutor
+from rclpy.lifecycle import TransitionCallbackReturn
+from std_srvs.srv import Trigger
+
+from mtopt_core.errors import ConfigurationError, MtoptError
+from mtopt_node.calls import CallError, call
+from mtopt_node.node import Node
+from mtopt_node.parameters import Parameter
+from mtopt_node.qos import EVENTS
+
+PROGRAM = """
+import sys
+from std_srvs.srv import Trigger
+from mtopt_node.node import Node, run
+
+class Stubborn(Node):
+    NAME = 'stubborn'
+    def configure(self):
+        self.create_service(Trigger, '~/fail', self.fail)
+    def fail(self, request, response):
+        raise RuntimeError('a broken callback')
+    def cleanup(self):
+        print('cleaned up', flush=True)
+
+sys.exit(run(Stubborn))
+"""
+
+
+@pytest.fixture
+def graph():
+    rclpy.init(domain_id=os.getpid() % 200 + 1)
+    executor = MultiThreadedExecutor(4)
+    thread = threading.Thread(target=executor.spin, daemon=True)
+    thread.start()
+    yield executor
+    executor.shutdown()
+    rclpy.try_shutdown()
+    thread.join(5)
+
+
+class Picky(Node):
+    NAME = 'picky'
+    PARAMETERS = (
+        Parameter('size', 3, 'px', minimum=1, maximum=9),
+        Parameter('mode', 'slow', 'speed', choices=('slow', 'fast')),
+    )
+    refuses = False
+
+    def configure(self) -> None:
+        if self.refuses:
+            raise MtoptError('no camera; plug it in')
+
+
+def diagnostics_of(executor: MultiThreadedExecutor) -> list[DiagnosticStatus]:
+    listener = rclpy.create_node('listener')
+    seen: list[DiagnosticStatus] = []
+    listener.create_subscription(DiagnosticArray, '/diagnostics', lambda array: seen.extend(array.status), EVENTS)
+    executor.add_node(listener)
+    return seen
+
+
+def wait_until(condition, seconds: float = 10.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_a_configured_node_reports_ok(graph):
+    seen = diagnostics_of(graph)
+    node = Picky()
+    graph.add_node(node)
+    assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    assert wait_until(lambda: any(s.name == '/picky' and s.level == DiagnosticStatus.OK for s in seen))
+
+
+def test_a_refused_configuration_says_why_in_the_diagnostics(graph):
+    seen = diagnostics_of(graph)
+    node = Picky()
+    node.refuses = True
+    graph.add_node(node)
+    assert node.trigger_configure() == TransitionCallbackReturn.FAILURE
+    assert wait_until(lambda: any('no camera; plug it in' in s.message and s.level == b'\x02' for s in seen))
+
+
+def test_a_parameter_outside_its_range_is_refused(graph):
+    node = Picky()
+    result = node.set_parameters([rclpy.Parameter('size', value=12)])[0]
+    assert not result.successful
+
+
+def test_an_unknown_choice_is_named_with_the_known_ones():
+    rclpy.init(args=['--ros-args', '-p', 'mode:=warp'])
+    try:
+        with pytest.raises(ConfigurationError, match=r"mode is 'warp'; use one of slow, fast"):
+            Picky()
+    finally:
+        rclpy.try_shutdown()
+
+
+def test_a_missing_service_is_named(graph):
+    node = rclpy.create_node('caller')
+    graph.add_node(node)
+    client = node.create_client(Trigger, 'nobody/there')
+    with pytest.raises(CallError, match='nobody/there'):
+        call(client, Trigger.Request(), 0.3)
+
+
+def test_a_service_that_never_answers_times_out(graph):
+    node = rclpy.create_node('slow_server')
+    release = threading.Event()
+
+    def stall(request, response):
+        release.wait(5)
+        return response
+
+    node.create_service(Trigger, 'stall', stall, callback_group=ReentrantCallbackGroup())
+    client = node.create_client(Trigger, 'stall', callback_group=ReentrantCallbackGroup())
+    graph.add_node(node)
+    with pytest.raises(CallError, match=r'did not answer within 0\.5 s'):
+        call(client, Trigger.Request(), 0.5)
+    release.set()
+
+
+def test_a_failing_callback_is_reported_and_the_node_lives_on(tmp_path):
+    domain = str(os.getpid() % 200 + 2)
+    program = tmp_path / 'stubborn.py'
+    program.write_text(PROGRAM)
+    process = subprocess.Popen(
+        [sys.executable, str(program)], env={**os.environ, 'ROS_DOMAIN_ID': domain}, stdout=subprocess.PIPE, text=True
+    )
+    rclpy.init(domain_id=int(domain))
+    try:
+        executor = MultiThreadedExecutor(2)
+        seen = diagnostics_of(executor)
+        node = rclpy.create_node('caller')
+        executor.add_node(node)
+        threading.Thread(target=executor.spin, daemon=True).start()
+        client = node.create_client(Trigger, 'stubborn/fail')
+        assert client.wait_for_service(10)
+        for _ in range(2):
+            with pytest.raises(CallError):
+                call(client, Trigger.Request(), 1.0)
+        assert wait_until(lambda: any('a broken callback' in s.message for s in seen))
+        assert process.poll() is None
+        executor.shutdown()
+    finally:
+        rclpy.try_shutdown()
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=15)
+    assert process.returncode == 0
+    assert 'cleaned up' in output
