@@ -1,0 +1,92 @@
+"""The multi-task Q-function Q(s, a, task) (paper section IV-A, Appendix X-A, Fig. 9)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from mtopt_core.configuration import MAIN, WRIST
+from mtopt_core.vision_tower import FusionHead, Norm, Preset, VisionTower
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
+
+ACTION_BLOCKS = (3, 2, 1, 1, 1)
+STATE_BLOCKS = (1, 1)
+
+# Brings the height, a few tenths of a metre, to the size of the other inputs.
+HEIGHT_SCALE = 10.0
+
+
+class QNetworkConfiguration(BaseModel):
+    """Which network it is; part of a policy's manifest.
+
+    Attributes:
+        preset: `paper` (Grasping44 and a block for the task) or `small` (trains on a CPU).
+        tasks: Length of the task's one-hot.
+        views: Cameras, one tower each; their feature maps are summed.
+        image_size: Side of the square images, px.
+        norm: `batch` (as the paper) or `group`.
+    """
+
+    model_config = ConfigDict(extra='forbid', frozen=True)
+    preset: Preset
+    tasks: Annotated[int, Field(gt=0)]
+    views: Annotated[tuple[str, ...], Field(min_length=1)]
+    image_size: int
+    norm: Norm
+
+    @classmethod
+    def paper(cls, tasks: int) -> QNetworkConfiguration:
+        """Return the paper's network: one over-the-shoulder view of 472 px."""
+        return cls(preset='paper', tasks=tasks, views=(MAIN,), image_size=472, norm='batch')
+
+    @classmethod
+    def small(cls, tasks: int) -> QNetworkConfiguration:
+        """Return a network that learns on two CPU cores: main and wrist views of 64 px."""
+        return cls(preset='small', tasks=tasks, views=(MAIN, WRIST), image_size=64, norm='group')
+
+
+class QNetwork(nn.Module):
+    """Q-function; `sigmoid` of its logits is Q in [0, 1].
+
+    The image part (`tower`) is computed once per image, the rest (`head`) once per action.
+    """
+
+    def __init__(self, configuration: QNetworkConfiguration):
+        super().__init__()
+        self.configuration = configuration
+        preset, norm = configuration.preset, configuration.norm
+        self.towers = nn.ModuleList(VisionTower(preset, norm) for _ in configuration.views)
+        blocks = (*ACTION_BLOCKS, *STATE_BLOCKS, configuration.tasks)
+        self.fusion = FusionHead(preset, norm, blocks, configuration.image_size)
+        # Pooling and convolution in bfloat16 are several times faster in this order on a CPU, and no slower on a GPU.
+        self.to(memory_format=torch.channels_last)
+
+    def tower(self, images: torch.Tensor) -> torch.Tensor:
+        """Return feature maps `(B, C, h, w)` of images `(B, V, 3, S, S) float in [0, 1]`, views as configured."""
+        maps = [tower(images[:, view]) for view, tower in enumerate(self.towers)]
+        return maps[0] if len(maps) == 1 else torch.stack(maps).sum(0)
+
+    def head(
+        self, features: torch.Tensor, actions: torch.Tensor, state: torch.Tensor, task: torch.Tensor
+    ) -> torch.Tensor:
+        """Score N actions beside each image.
+
+        Args:
+            features: `(B, C, h, w)`, from `tower`.
+            actions: `(B, N, 8)`, encoded by `ActionSpace`.
+            state: `(B, 2)`: gripper_closed (0 or 1), height_to_bottom (m).
+            task: `(B, T)` one-hot.
+
+        Returns:
+            `(B, N)` logits.
+        """
+        closed, height = state[:, None].split(STATE_BLOCKS, dim=2)
+        blocks = [*actions.split(ACTION_BLOCKS, dim=2), closed, height * HEIGHT_SCALE, task[:, None]]
+        return self.fusion(features, blocks)
+
+    def forward(
+        self, images: torch.Tensor, actions: torch.Tensor, state: torch.Tensor, task: torch.Tensor
+    ) -> torch.Tensor:
+        """Return logits `(B,)` of one action `(B, 8)` per image; the other arguments as in `tower` and `head`."""
+        return self.head(self.tower(images), actions[:, None], state, task)[:, 0]
