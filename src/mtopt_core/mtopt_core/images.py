@@ -1,0 +1,138 @@
+"""The one way images are converted, cropped, encoded and decoded, for training and inference alike.
+
+numpy and OpenCV alone: core imports no ROS, and what cv_bridge adds for the encodings below is the same OpenCV call.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from mtopt_core.errors import ImageError
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+# Images are small and the cores are wanted by learner and simulator; OpenCV's own threads would only contend.
+cv2.setNumThreads(1)
+
+_START_OF_JPEG, _END_OF_JPEG = b'\xff\xd8', b'\xff\xd9'
+
+
+@dataclass(frozen=True)
+class _Encoding:
+    """Bytes a pixel takes and OpenCV's conversion to RGB, None where the data is RGB already."""
+
+    channels: int
+    conversion: int | None
+
+
+# OpenCV names a Bayer pattern by its second row's second pixel, ROS by its first row.
+_ENCODINGS = {
+    'rgb8': _Encoding(3, None),
+    'bgr8': _Encoding(3, cv2.COLOR_BGR2RGB),
+    'rgba8': _Encoding(4, cv2.COLOR_RGBA2RGB),
+    'bgra8': _Encoding(4, cv2.COLOR_BGRA2RGB),
+    'mono8': _Encoding(1, cv2.COLOR_GRAY2RGB),
+    'yuv422': _Encoding(2, cv2.COLOR_YUV2RGB_UYVY),
+    'uyvy': _Encoding(2, cv2.COLOR_YUV2RGB_UYVY),
+    'yuv422_yuy2': _Encoding(2, cv2.COLOR_YUV2RGB_YUY2),
+    'yuyv': _Encoding(2, cv2.COLOR_YUV2RGB_YUY2),
+    'bayer_rggb8': _Encoding(1, cv2.COLOR_BayerBG2RGB),
+    'bayer_bggr8': _Encoding(1, cv2.COLOR_BayerRG2RGB),
+    'bayer_gbrg8': _Encoding(1, cv2.COLOR_BayerGR2RGB),
+    'bayer_grbg8': _Encoding(1, cv2.COLOR_BayerGB2RGB),
+}
+
+
+def to_rgb(encoding: str, height: int, width: int, step: int, data: Buffer) -> np.ndarray:
+    """Convert the fields of a `sensor_msgs/Image` to RGB.
+
+    Args:
+        encoding: One of rgb8, bgr8, rgba8, bgra8, mono8, yuv422 (uyvy), yuv422_yuy2 (yuyv), bayer_*8.
+        height: Rows, px.
+        width: Columns, px.
+        step: Bytes from one row to the next; rows may be padded.
+        data: The image's bytes.
+
+    Returns:
+        `(height, width, 3) uint8` RGB; a view of `data` where nothing had to be converted.
+
+    Raises:
+        ImageError: The encoding is not supported, or size, step and data do not agree.
+    """
+    form = _ENCODINGS.get(encoding)
+    if form is None:
+        raise ImageError(
+            f'image encoding {encoding!r} is not supported; let the driver publish one of {", ".join(_ENCODINGS)}'
+        )
+    row = width * form.channels
+    pixels = np.frombuffer(memoryview(data), np.uint8)
+    if height < 1 or width < 1 or step < row:
+        raise ImageError(f'{encoding} image of {width}x{height} px needs a step of at least {row} bytes, got {step}')
+    if pixels.size < step * (height - 1) + row:
+        raise ImageError(
+            f'{encoding} image of {width}x{height} px with step {step} needs {step * (height - 1) + row} bytes, '
+            f'got {pixels.size}'
+        )
+    rows = np.lib.stride_tricks.as_strided(pixels, (height, width, form.channels), (step, form.channels, 1))
+    if form.conversion is None:
+        return rows
+    try:
+        return cv2.cvtColor(np.ascontiguousarray(rows), form.conversion)
+    except cv2.error as error:
+        raise ImageError(f'{encoding} image of {width}x{height} px cannot be converted: {error.err}') from None
+
+
+def crop_resize(rgb: np.ndarray, size: int) -> np.ndarray:
+    """Cut the centre square out of an image and resize it by area.
+
+    Args:
+        rgb: `(H, W, 3) uint8`.
+        size: Side of the result, px.
+
+    Returns:
+        `(size, size, 3) uint8`, contiguous.
+    """
+    height, width = rgb.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = np.ascontiguousarray(rgb[top : top + side, left : left + side])
+    return square if side == size else cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA)
+
+
+def encode_jpeg(rgb: np.ndarray, quality: int) -> bytes:
+    """Encode an image as JPEG.
+
+    Args:
+        rgb: `(H, W, 3) uint8`.
+        quality: 1 to 100.
+
+    Raises:
+        ImageError: The array is not such an image.
+    """
+    if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.size == 0:
+        raise ImageError(f'a JPEG needs an (H, W, 3) uint8 image, got {rgb.shape} {rgb.dtype}')
+    _, jpeg = cv2.imencode('.jpg', cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, quality))
+    return jpeg.tobytes()
+
+
+def decode_jpeg(data: bytes) -> np.ndarray:
+    """Decode a JPEG.
+
+    Returns:
+        `(H, W, 3) uint8` RGB.
+
+    Raises:
+        ImageError: The data is no JPEG, or is cut off or damaged.
+    """
+    # OpenCV fills what a cut-off JPEG lacks with grey and only warns on stderr. Some cameras pad with zeros.
+    if not data.startswith(_START_OF_JPEG) or not data.rstrip(b'\0').endswith(_END_OF_JPEG):
+        raise ImageError(f'{len(data)} bytes are not a complete JPEG')
+    rgb = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    if rgb is None:
+        raise ImageError(f'a JPEG of {len(data)} bytes is damaged')
+    return rgb
