@@ -12,10 +12,11 @@ from typing import Literal
 
 import numpy as np
 import torch
+from pydantic import BaseModel, ConfigDict
+
 from mtopt_core.configuration import StepConfiguration
 from mtopt_core.episode import Action, Episode, Observation, Source
 from mtopt_core.errors import ConfigurationError
-from pydantic import BaseModel, ConfigDict
 
 DIMENSIONS = 8
 CONTINUOUS = 4

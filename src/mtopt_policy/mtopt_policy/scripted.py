@@ -1,0 +1,138 @@
+"""The two crude scripted policies that bootstrap everything (paper Appendix X-B).
+
+Their noise is the learned policy's only picture of the actions it may take, so it covers them all: short and long
+displacements in every direction, turns, ways up as well as down, and every choice at any height.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from mtopt_core.episode import Action, Observation, Source
+from mtopt_core.tasks import TaskSet
+from mtopt_policy.action_space import ActionSpace, Choice, finishing_choice
+
+# Where to go for, `(2,)` m in the base frame, given the task and the policy's random numbers; none to just wander.
+Aim = Callable[[str, np.random.Generator], np.ndarray | None]
+
+# Heights of the gripper tip above the bottom of the bin, m.
+FINISHING_HEIGHT = {Choice.CLOSE: (0.005, 0.03), Choice.OPEN: (0.04, 0.15)}
+LIFTED_HEIGHT = 0.13  # QT-Opt's scripted termination: closed, above this, still commanded upward
+RETRACTION = 0.08
+CLEAR_HEIGHT = 0.10  # above most objects: an aimed descent waits here until it is over its target
+ARRIVED = 0.02  # m, horizontally
+
+
+@dataclass(frozen=True)
+class ScriptedNoise:
+    """Random deviations from the script, all drawn anew at every step.
+
+    Attributes:
+        wander: The horizontal noise is `u ** wander` of the largest displacement long, u uniform in [0, 1]: the
+            larger, the more short moves beside the long ones.
+        distraction: Probability of wandering in spite of an aim.
+        rise: Probability of a step up instead of down.
+        early: Probability of the finishing choice before its height.
+        stray: Probability of any other choice, where the action space learns them.
+    """
+
+    wander: float = 2.0
+    distraction: float = 0.2
+    rise: float = 0.15
+    early: float = 0.05
+    stray: float = 0.03
+
+
+class ScriptedPolicy:
+    """Picks in the tasks of the lift skill, places in those of the place skill.
+
+    Picking: down in random steps to the bottom of the bin, close, lift. Placing: down in random steps to a random
+    height, open, retract.
+
+    Args:
+        tasks: The tasks and their skills.
+        action_space: Decides how an episode ends: by the scripted ending, or by steps up and a terminate of its own.
+        noise: Random deviations.
+        aim: Makes a better teacher than the paper's, from what no observation tells; for bulk simulation.
+    """
+
+    name = 'scripted'
+    model_version = ''
+
+    def __init__(
+        self, tasks: TaskSet, action_space: ActionSpace, noise: ScriptedNoise | None = None, aim: Aim | None = None
+    ):
+        self._tasks = tasks
+        self._space = action_space
+        self._noise = noise or ScriptedNoise()
+        self._aim = aim
+
+    def begin(self, task: str, seed: int) -> None:
+        """Start an episode; see `Policy.begin`."""
+        self._skill = self._tasks[task].skill
+        self._finishing = finishing_choice(self._skill)
+        self._rng = np.random.default_rng(seed)
+        self._target = self._aim(task, self._rng) if self._aim else None
+        self._finishing_height = self._rng.uniform(*FINISHING_HEIGHT[self._finishing])
+        self._ending = iter(self._space.ending(self._skill))
+        self._end_height: float | None = None
+
+    def act(self, observation: Observation) -> Action:
+        """Decide; see `Policy.act`."""
+        if self._end_height is not None and self._space.scripted_ending:
+            return next(self._ending)
+        stray = [choice for choice in Choice if choice not in (Choice.MOVE, self._finishing)]
+        allowed = self._space.choices(self._skill, observation.gripper_closed)
+        stray = [choice for choice in stray if allowed[choice]]
+        if stray and self._rng.random() < self._noise.stray:
+            return self._action(stray[self._rng.integers(len(stray))], self._wander())
+        if self._end_height is not None:
+            return self._end(observation.height_to_bottom > self._end_height)
+        low = observation.height_to_bottom <= self._finishing_height + 0.005
+        if low or self._rng.random() < self._noise.early:
+            lift = self._finishing == Choice.CLOSE
+            self._end_height = LIFTED_HEIGHT if lift else observation.height_to_bottom + RETRACTION
+            return self._action(self._finishing, self._wander())
+        return self._action(Choice.MOVE, self._approach(observation))
+
+    def _approach(self, observation: Observation) -> np.ndarray:
+        """Return the next displacement on the way down, `(3,)` m."""
+        limit, floor = self._space.max_displacement, self._finishing_height
+        displacement = self._wander()
+        if self._target is not None and self._rng.random() >= self._noise.distraction:
+            way = self._target - observation.tip_position[:2]
+            displacement[:2] = way * min(1.0, limit / max(float(np.linalg.norm(way)), 1e-9))
+            if np.linalg.norm(way - displacement[:2]) > ARRIVED:
+                floor = max(floor, CLEAR_HEIGHT)
+        if self._rng.random() < self._noise.rise:
+            displacement[2] = self._rng.uniform(0, limit)
+        else:
+            displacement[2] = -min(self._rng.uniform(0.2, 1) * limit, max(observation.height_to_bottom - floor, 0))
+        return displacement
+
+    def _end(self, high_enough: bool) -> Action:
+        """Return a step up, or terminate."""
+        if high_enough:
+            return self._action(Choice.TERMINATE, np.zeros(3))
+        return self._action(Choice.MOVE, np.array([0, 0, self._space.max_displacement]))
+
+    def _wander(self) -> np.ndarray:
+        """Return a random horizontal displacement, `(3,)` m."""
+        length = self._space.max_displacement * self._rng.random() ** self._noise.wander
+        direction = self._rng.uniform(-np.pi, np.pi)
+        return length * np.array([np.cos(direction), np.sin(direction), 0])
+
+    def _action(self, choice: Choice, displacement: np.ndarray) -> Action:
+        turn = self._rng.uniform(-1, 1) * self._space.max_yaw_change
+        still = self._space.still[choice]
+        return Action(
+            displacement=np.zeros(3) if still else displacement,
+            yaw_change=0.0 if still else turn,
+            close_gripper=choice == Choice.CLOSE,
+            open_gripper=choice == Choice.OPEN,
+            terminate=choice == Choice.TERMINATE,
+            source=Source.SCRIPTED,
+        )
