@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import itertools
 import os
@@ -16,7 +17,7 @@ from mcap.reader import SeekingReader
 from mcap.records import Channel, Chunk, McapRecord, Message, Schema
 from mcap.stream_reader import StreamReader, breakup_chunk
 
-from mtopt_core.errors import BagError
+from mtopt_core.errors import BagError, DiskFullError
 from mtopt_core.message_types import describe
 from mtopt_core.paths import DataFolder
 from mtopt_core.rosbag2_directory import Rosbag2Directory, Topic, sync_folder
@@ -124,7 +125,8 @@ class BagWriter:
 def _cannot_write(path: Path, error: OSError) -> BagError:
     existing = next(folder for folder in path.absolute().parents if folder.exists())
     free = shutil.disk_usage(existing).free / 1e6
-    return BagError(
+    kind = DiskFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else BagError
+    return kind(
         f'bag {path} cannot be written: {error.strerror} ({free:.0f} MB free). '
         'Make room; `mtopt bags salvage` keeps what was recorded'
     )

@@ -19,6 +19,10 @@ class BagError(MtoptError):
     """A bag is truncated, foreign, empty or mistyped."""
 
 
+class DiskFullError(BagError):
+    """A bag cannot be written because there is no room left."""
+
+
 class ImageError(MtoptError):
     """An image has an encoding or a size that cannot be used, or its data is damaged."""
 
@@ -33,3 +37,7 @@ class LabelError(MtoptError):
 
 class ActionError(MtoptError):
     """An action is not finite or cannot be carried out within the limits."""
+
+
+class KinematicsError(MtoptError):
+    """A URDF cannot be used, or a pose cannot be reached."""
