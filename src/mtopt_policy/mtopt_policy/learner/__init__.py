@@ -1,0 +1,1 @@
+"""The learner (paper Fig. 11): one small file for each of its parts."""

@@ -1,0 +1,78 @@
+"""From references to what the networks are given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from mtopt_policy.learner.augmentation import shift
+from mtopt_policy.learner.episode_store import EpisodeStore
+from mtopt_policy.learner.train_buffer import LabelledTransitions
+
+
+@dataclass(frozen=True)
+class States:
+    """What the Q-function is given besides the action.
+
+    Attributes:
+        images: `(B, V, 3, S, S) uint8`.
+        state: gripper_closed and height_to_bottom (m), `(B, 2) float32`.
+        task: One-hot, `(B, T) float32`.
+    """
+
+    images: torch.Tensor
+    state: torch.Tensor
+    task: torch.Tensor
+
+    def to(self, device: torch.device) -> States:
+        """Return the same on a device."""
+        return States(*(tensor.to(device, non_blocking=True) for tensor in (self.images, self.state, self.task)))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a gradient step is made of.
+
+    Attributes:
+        states: The states s and tasks T_i.
+        actions: Encoded actions a, `(B, 8) float32`.
+        labelled: The references they were loaded from, with the Q-targets.
+    """
+
+    states: States
+    actions: torch.Tensor
+    labelled: LabelledTransitions
+
+
+class Loader:
+    """Loads from the episode store; called from a thread beside the trainer's.
+
+    Args:
+        store: Where the transitions are.
+        tasks: Length of the one-hot.
+    """
+
+    def __init__(self, store: EpisodeStore, tasks: int) -> None:
+        self._store = store
+        self._tasks = tasks
+
+    def states(self, rows: np.ndarray, tasks: np.ndarray) -> States:
+        """Load states as they are: `(B,)` rows, each with the task it is an example of."""
+        return self._states(self._store.images(rows), rows, tasks)
+
+    def batch(self, labelled: LabelledTransitions, largest_shift: int, rng: np.random.Generator) -> Batch:
+        """Load transitions for a gradient step, their images shifted at random by up to `largest_shift` px."""
+        images = shift(self._store.images(labelled.rows), largest_shift, rng)
+        actions = torch.from_numpy(self._store.records(labelled.rows)['action'])
+        return Batch(self._states(images, labelled.rows, labelled.tasks), actions, labelled)
+
+    def _states(self, images: np.ndarray, rows: np.ndarray, tasks: np.ndarray) -> States:
+        return States(
+            # Views come first in memory: each view is then a dense channels-last batch, which convolves fastest.
+            torch.from_numpy(images).permute(1, 0, 4, 2, 3),
+            torch.from_numpy(self._store.records(rows)['state']),
+            functional.one_hot(torch.from_numpy(tasks), self._tasks).float(),
+        )

@@ -1,0 +1,80 @@
+"""The Bellman updater: "computes Q-targets for individual transitions" (paper Fig. 11, section IV-A).
+
+Q_T(s, a, s') = r(s, a) + gamma V(s'), with QT-Opt's clipped double Q and CEM as the maximiser:
+
+    a* = argmax_a Q_1(s', a)          V(s') = min(Q_1(s', a*), Q_2(s', a*))
+
+The reward is the outcome of the task in the final image and zero before (paper section V), so a terminal transition's
+target is its reward, and needs neither image nor search, and any other's is gamma V(s').
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from mtopt_policy.cem import CrossEntropyMethod
+from mtopt_policy.learner.batches import States
+from mtopt_policy.learner.precision import Precision
+from mtopt_policy.learner.target_networks import TargetNetworks
+
+
+class BellmanUpdater:
+    """Labels transitions with Q-targets.
+
+    Args:
+        targets: The two target networks.
+        cem: The maximiser over actions.
+        masks: Discrete choices allowed, by task and gripper_closed: `(T, 2, 4) bool`.
+        discount: gamma.
+        precision: How the networks are evaluated.
+    """
+
+    def __init__(
+        self,
+        targets: TargetNetworks,
+        cem: CrossEntropyMethod,
+        masks: np.ndarray,
+        discount: float,
+        precision: Precision,
+    ) -> None:
+        self._targets = targets
+        self._cem = cem
+        self._masks = torch.from_numpy(masks).to(precision.device)
+        self._discount = discount
+        self._precision = precision
+
+    def label(
+        self, successes: np.ndarray, terminal: np.ndarray, next_states: States, generator: torch.Generator
+    ) -> np.ndarray:
+        """Compute the Q-targets of B transitions.
+
+        Args:
+            successes: Whether each transition's episode solved its task, `(B,) bool`.
+            terminal: Whether the transition is its episode's last, `(B,) bool`.
+            next_states: s' of those that are not terminal, in their order.
+            generator: Source of CEM's samples.
+
+        Returns:
+            `(B,) float32 in [0, 1]`.
+        """
+        targets = successes.astype(np.float32)
+        if not terminal.all():
+            targets[~terminal] = (self._discount * self.value(next_states, generator)).clamp(0, 1).cpu().numpy()
+        return targets
+
+    @torch.no_grad()
+    def value(self, states: States, generator: torch.Generator) -> torch.Tensor:
+        """Return V, `(B,) float32 in [0, 1]`, of states."""
+        states = states.to(self._precision.device)
+        images = self._precision.floats(states.images)
+        gripper_closed = states.state[:, 0].long()
+        masks = self._masks[states.task.argmax(1), gripper_closed]
+        first, second = self._targets.averaged, self._targets.lagged
+        with self._precision.autocast():
+            features = first.tower(images)
+            actions, logits = self._cem.maximise(
+                lambda samples: first.head(features, samples, states.state, states.task), masks, generator
+            )
+            others = second(images, actions, states.state, states.task)
+        return torch.minimum(logits.float(), others.float()).sigmoid()

@@ -1,0 +1,162 @@
+"""The learner: log replay reads, impersonation expands, buffers sample, Bellman updater labels, trainer steps.
+
+The parts of the paper's Fig. 11 in one process. A background thread loads what the next step needs. Everything random
+is drawn from the seed and the number of the gradient step, so that a run can be repeated and resumed.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from mtopt_core.tasks import TaskSet
+from mtopt_policy.cem import CrossEntropyMethod
+from mtopt_policy.learner.batches import Batch, Loader, States
+from mtopt_policy.learner.bellman_updater import BellmanUpdater
+from mtopt_policy.learner.configuration import TrainerConfiguration
+from mtopt_policy.learner.held_out import HeldOut
+from mtopt_policy.learner.impersonation import ImpersonatedEpisode, Impersonation, LoggedEpisode, impersonate
+from mtopt_policy.learner.log_replay import LogReplay, Replay
+from mtopt_policy.learner.precision import Precision
+from mtopt_policy.learner.target_networks import TargetNetworks
+from mtopt_policy.learner.task_buffers import SUCCESS, TaskBuffers
+from mtopt_policy.learner.train_buffer import LabelledTransitions, TrainBuffer
+from mtopt_policy.learner.trainer import StepResult, Trainer
+from mtopt_policy.q_network import QNetwork
+
+Loaded = TypeVar('Loaded')
+
+DRAW, LABEL, LOAD, TRAIN = range(4)
+"""What random numbers are for: each use has its own stream in every step."""
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """Transitions to be labelled."""
+
+    rows: np.ndarray
+    tasks: np.ndarray
+    successes: np.ndarray
+    terminal: np.ndarray
+    next_states: States
+
+
+class Learner:
+    """All parts of the learner, one gradient step at a time.
+
+    Attributes:
+        trainer: The trainer, for its state.
+        targets: The target networks; the averaged one is the policy.
+        buffers: The task buffers, empty until `refresh`.
+        replay: What log replay found at the last `refresh`.
+        waited: Time spent waiting for data, s.
+    """
+
+    def __init__(
+        self,
+        log_replay: LogReplay,
+        network: QNetwork,
+        tasks: TaskSet,
+        configuration: TrainerConfiguration,
+        impersonation: Impersonation,
+        precision: Precision,
+    ) -> None:
+        targets, action_space = configuration.targets, log_replay.store.layout.action_space
+        network = network.to(precision.device, memory_format=torch.channels_last)
+        cem = CrossEntropyMethod(action_space, targets.cem_samples, targets.cem_elites, targets.cem_iterations)
+        masks = np.array(
+            [[action_space.choices(task.skill, closed) for closed in (False, True)] for task in tasks.tasks]
+        )
+        self.targets = TargetNetworks(network, targets.averaging, targets.lag)
+        self.trainer = Trainer(network, self.targets, configuration.optimizer, configuration.augmentation, precision)
+        self.buffers = TaskBuffers.of([], tasks)
+        self.replay = Replay()
+        self.waited = 0.0
+        self._log_replay = log_replay
+        self._tasks = tasks
+        self._configuration = configuration
+        self._impersonation = impersonation
+        self._precision = precision
+        self._bellman_updater = BellmanUpdater(self.targets, cem, masks, targets.discount, precision)
+        self._train_buffer = TrainBuffer(targets.age_limit)
+        self._loader = Loader(log_replay.store, len(tasks))
+        self._background = ThreadPoolExecutor(1, 'loader')
+        self._next_drawn: Future[_Drawn] | None = None
+        self._next_batch: Future[Batch] | None = None
+
+    def refresh(self) -> None:
+        """Fill the task buffers with what log replay has read and the outcomes known by now."""
+        self.replay = self._log_replay.replay()
+        self.buffers = TaskBuffers.of(self._impersonated(self.replay.training), self._tasks)
+
+    def step(self) -> tuple[LabelledTransitions, StepResult]:
+        """Label transitions if it is time to, then make one gradient step.
+
+        Returns:
+            The transitions learned from, and what the step found.
+
+        Raises:
+            TrainingError: Loss or gradient is not finite.
+        """
+        step = self.trainer.step
+        if step % self._configuration.targets.uses == 0 or not len(self._train_buffer):
+            self._label(step)
+        batch = self._await(self._next_batch or self._load(step))
+        self._next_batch = self._load(step + 1)
+        return batch.labelled, self.trainer.train(batch, self._generator(step, TRAIN))
+
+    def areas_under_curve(self) -> dict[str, float]:
+        """Return, by task, how well the exported Q ranks held-out last decisions: 1 is perfect, 0.5 is chance."""
+        held_out = HeldOut(self._log_replay.store, self._impersonated(self.replay.held_out), self._tasks)
+        return held_out.areas_under_curve(self.targets.averaged, self._precision)
+
+    def close(self) -> None:
+        """Stop the background thread."""
+        self._background.shutdown(cancel_futures=True)
+
+    def _impersonated(self, episodes: list[LoggedEpisode]) -> list[ImpersonatedEpisode]:
+        return [
+            impersonated
+            for episode in episodes
+            for impersonated in impersonate(episode, self._impersonation, self._tasks)
+        ]
+
+    def _label(self, step: int) -> None:
+        drawn = self._await(self._next_drawn or self._background.submit(self._draw, step))
+        self._next_drawn = self._background.submit(self._draw, step + self._configuration.targets.uses)
+        targets = self._bellman_updater.label(
+            drawn.successes, drawn.terminal, drawn.next_states, self._generator(step, LABEL)
+        )
+        self._train_buffer.add(LabelledTransitions(drawn.rows, drawn.tasks, drawn.successes, targets), step)
+
+    def _draw(self, step: int) -> _Drawn:
+        """Sample transitions for the Bellman updater "using re-balancing strategy" (paper Fig. 11)."""
+        rng, store, buffers = self._rng(step, DRAW), self._log_replay.store, self.buffers
+        tasks, outcomes = self._configuration.rebalancing.draw(buffers.sizes, self._configuration.batch, rng)
+        rows = store.sample_rows(buffers.sample(tasks, outcomes, rng), rng)
+        terminal = store.records(rows)['terminal']
+        next_states = self._loader.states(rows[~terminal] + 1, tasks[~terminal])
+        return _Drawn(rows, tasks, outcomes == SUCCESS, terminal, next_states)
+
+    def _load(self, step: int) -> Future[Batch]:
+        rng = self._rng(step, LOAD)
+        labelled = self._train_buffer.sample(self._configuration.batch, rng)
+        return self._background.submit(self._loader.batch, labelled, self._configuration.augmentation.shift, rng)
+
+    def _await(self, loading: Future[Loaded]) -> Loaded:
+        start = time.perf_counter()
+        loaded = loading.result()
+        self.waited += time.perf_counter() - start
+        return loaded
+
+    def _rng(self, step: int, use: int) -> np.random.Generator:
+        return np.random.default_rng((self._configuration.seed, step, use))
+
+    def _generator(self, step: int, use: int) -> torch.Generator:
+        seed = int(self._rng(step, use).integers(2**63))
+        return torch.Generator(self._precision.device).manual_seed(seed)

@@ -1,0 +1,78 @@
+"""Data re-balancing (paper section IV-B): what share of a batch each task, and each outcome within it, gets.
+
+"... re-balancing each batch both between tasks, such that the relative proportion of training data for each task is
+equal, and within each task, such that the relative proportion of successful and unsuccessful examples is kept
+constant." The paper does not give that proportion; one half is ours.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from mtopt_policy.learner.task_buffers import FAILURE, SUCCESS
+
+
+class TaskBalance(StrEnum):
+    """How a batch is divided between tasks."""
+
+    EQUAL = 'equal'
+    UNIFORM = 'uniform'
+    """As the data are: no re-balancing between tasks."""
+
+
+class Rebalancing(BaseModel):
+    """The composition of training batches.
+
+    Attributes:
+        tasks: How a batch is divided between tasks.
+        success_share: Share of successes within each task; none keeps the data's own.
+    """
+
+    model_config = ConfigDict(extra='forbid', frozen=True)
+    tasks: TaskBalance = TaskBalance.EQUAL
+    success_share: Annotated[float, Field(ge=0, le=1)] | None = 0.5
+
+    def shares(self, sizes: np.ndarray) -> np.ndarray:
+        """Return the share of a batch by task and outcome.
+
+        A task without data gets none, and the others share its part. Where a task has only failures, or only
+        successes, these get the whole of the task's part.
+
+        Args:
+            sizes: Episodes by task and outcome, `(T, 2) int`; at least one is not zero.
+
+        Returns:
+            `(T, 2) float64`, which sum to one.
+        """
+        episodes = sizes.sum(axis=1)
+        between = (episodes > 0).astype(float) if self.tasks == TaskBalance.EQUAL else episodes.astype(float)
+        within = sizes / np.maximum(episodes, 1)[:, None]
+        if self.success_share is not None:
+            both = (sizes > 0).all(axis=1)
+            within[both, FAILURE] = 1 - self.success_share
+            within[both, SUCCESS] = self.success_share
+        return between[:, None] / between.sum() * within
+
+    def draw(self, sizes: np.ndarray, batch: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Draw the tasks and outcomes of a batch's transitions.
+
+        Systematic sampling: every cell of `shares` gets its part of this very batch, to within one transition, which
+        independent draws would only give on average.
+
+        Args:
+            sizes: As for `shares`.
+            batch: Number of transitions `B`.
+            rng: Source of the draw.
+
+        Returns:
+            Tasks (places in the one-hot) and outcomes, each `(B,) int64`.
+        """
+        cells = self.shares(sizes).ravel()
+        positions = (np.arange(batch) + rng.random()) / batch * cells.sum()
+        chosen = np.searchsorted(np.cumsum(cells), positions, side='right')
+        chosen = np.minimum(chosen, np.flatnonzero(cells)[-1])
+        return chosen // 2, chosen % 2

@@ -1,0 +1,76 @@
+"""The train buffer: labelled transitions waiting for the trainer (paper Fig. 11).
+
+A label costs the image tower and a CEM search of the next state, more than a gradient step does. Each is therefore
+used several times, but not for long: it was made with target networks that move on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class LabelledTransitions:
+    """Transitions by reference, each as an example of a task, with its Q-target.
+
+    Attributes:
+        rows: Rows in the episode store, `(B,) int64`.
+        tasks: Places in the one-hot, `(B,) int64`.
+        successes: Whether the episode solved the task, `(B,) bool`.
+        targets: Q-targets, `(B,) float32 in [0, 1]`.
+    """
+
+    rows: np.ndarray
+    tasks: np.ndarray
+    successes: np.ndarray
+    targets: np.ndarray
+
+    def __len__(self) -> int:
+        """Return the number of transitions."""
+        return len(self.rows)
+
+    def __getitem__(self, choice: np.ndarray | slice) -> LabelledTransitions:
+        """Return a choice of the transitions."""
+        return LabelledTransitions(*(getattr(self, field.name)[choice] for field in fields(self)))
+
+    def __add__(self, other: LabelledTransitions) -> LabelledTransitions:
+        """Return both, one after the other."""
+        return LabelledTransitions(
+            *(np.concatenate([getattr(self, field.name), getattr(other, field.name)]) for field in fields(self))
+        )
+
+
+class TrainBuffer:
+    """Holds labelled transitions until they are too old.
+
+    Args:
+        age_limit: Gradient steps for which a label may be used.
+    """
+
+    def __init__(self, age_limit: int) -> None:
+        self._age_limit = age_limit
+        self._labelled: LabelledTransitions | None = None
+        self._steps = np.empty(0, np.int64)
+
+    def __len__(self) -> int:
+        """Return the number of transitions held."""
+        return len(self._steps)
+
+    def add(self, labelled: LabelledTransitions, step: int) -> None:
+        """Take in transitions labelled at a gradient step, drop those that have become too old by then."""
+        steps = np.concatenate([self._steps, np.full(len(labelled), step)])
+        together = labelled if self._labelled is None else self._labelled + labelled
+        fresh = steps > step - self._age_limit
+        self._labelled, self._steps = together[fresh], steps[fresh]
+
+    def sample(self, batch: int, rng: np.random.Generator) -> LabelledTransitions:
+        """Draw transitions uniformly, none twice while there are enough.
+
+        Raises:
+            LookupError: The buffer is empty.
+        """
+        if self._labelled is None:
+            raise LookupError('the train buffer is empty: label transitions first')
+        return self._labelled[rng.choice(len(self), batch, replace=batch > len(self))]

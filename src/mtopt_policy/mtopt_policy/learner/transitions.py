@@ -1,0 +1,147 @@
+"""An episode as transitions (s, a, s'): what the learner keeps of a bag (paper section IV-A).
+
+The reward is not kept: it depends on the task an episode is used for (paper section V), and is 0 before the last
+transition. Nor is s': it is the state of the following row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from mtopt_core.episode import Episode, Termination
+from mtopt_core.episode_bag import read_episode
+from mtopt_core.errors import BagError, ImageError
+from mtopt_core.images import crop_resize, decode_jpeg, encode_jpeg
+from mtopt_policy.action_space import DIMENSIONS, ActionSpace, decisions, encode_state
+
+RAW_UP_TO = 128
+"""Side of images kept as pixels, px: above it decoding costs less than what the pixels take on disk and in memory."""
+JPEG_QUALITY = 95
+
+
+class StoreLayout(BaseModel):
+    """What a stored transition looks like; another layout is another store.
+
+    Attributes:
+        views: Cameras the policy sees, in the network's order.
+        image_size: Side of the square images, px.
+        action_space: How actions are encoded and which steps are decisions.
+        shard_rows: Transitions in a shard.
+        format: Rises when the store's files change.
+    """
+
+    model_config = ConfigDict(extra='forbid', frozen=True)
+    views: tuple[str, ...]
+    image_size: int
+    action_space: ActionSpace
+    shard_rows: int = 65536
+    format: Literal[1] = 1
+
+    @property
+    def key(self) -> str:
+        """A name for the folder of a store of this layout."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
+
+    @property
+    def record(self) -> np.dtype:
+        """The fixed part of a transition; `images` are byte offsets: where each view's image starts, and the end."""
+        return np.dtype(
+            [
+                ('action', np.float32, DIMENSIONS),
+                ('state', np.float32, 2),
+                ('terminal', np.bool_),
+                ('images', np.int64, len(self.views) + 1),
+            ]
+        )
+
+    def pack(self, jpeg: bytes) -> bytes:
+        """Return a recorded image as it is stored.
+
+        Raises:
+            ImageError: It cannot be decoded.
+        """
+        rgb = decode_jpeg(jpeg)
+        size = self.image_size
+        if size <= RAW_UP_TO:
+            return crop_resize(rgb, size).tobytes()
+        return jpeg if rgb.shape[:2] == (size, size) else encode_jpeg(crop_resize(rgb, size), JPEG_QUALITY)
+
+    def unpack(self, stored: np.ndarray) -> np.ndarray:
+        """Return a stored image, `(n,) uint8`, as `(S, S, 3) uint8` RGB."""
+        size = self.image_size
+        return stored.reshape(size, size, 3) if size <= RAW_UP_TO else decode_jpeg(stored.tobytes())
+
+
+@dataclass(frozen=True)
+class EpisodeTransitions:
+    """One episode, ready to be stored.
+
+    Attributes:
+        episode_id: Its id.
+        task: Task it was collected for.
+        records: `(n,)` of `StoreLayout.record`; image offsets count from the start of `images`.
+        images: The packed images one after another.
+        unusable: Why the learner cannot use it; there are no records then.
+    """
+
+    episode_id: str
+    task: str
+    records: np.ndarray
+    images: bytes
+    unusable: str = ''
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A bag that could not be read."""
+
+    path: Path
+    reason: str
+
+
+def to_transitions(episode: Episode, layout: StoreLayout) -> EpisodeTransitions:
+    """Turn an episode's decisions into transitions; the last one is terminal.
+
+    An episode without a decision, or without one of the views, cannot be used. Neither can one that a fault or a
+    cancel cut short: its last image is not what its last action led to.
+
+    Raises:
+        ImageError: An image is damaged.
+    """
+    task = episode.info.task
+    steps = [episode.steps[index] for index in decisions(episode, layout.action_space)]
+    missing = {view for step in steps for view in layout.views if view not in step.observation.images}
+    unusable = ''
+    if episode.info.termination == Termination.ABORTED:
+        unusable = 'it was aborted'
+    elif not steps:
+        unusable = 'it holds no decision'
+    elif missing:
+        unusable = f'it has no images of {", ".join(sorted(missing))}'
+    if unusable:
+        return EpisodeTransitions(episode.info.episode_id, task, np.empty(0, layout.record), b'', unusable)
+    records = np.zeros(len(steps), layout.record)
+    images = bytearray()
+    for record, step in zip(records, steps, strict=True):
+        record['action'] = layout.action_space.encode(step.action, step.observation)
+        record['state'] = encode_state(step.observation)
+        for view, name in enumerate(layout.views):
+            record['images'][view] = len(images)
+            images += layout.pack(step.observation.images[name])
+        record['images'][-1] = len(images)
+    records[-1]['terminal'] = True
+    return EpisodeTransitions(episode.info.episode_id, task, records, bytes(images))
+
+
+def read_transitions(path: Path, layout: StoreLayout) -> EpisodeTransitions | Unreadable:
+    """Read a bag; what worker processes run, so an error is returned, not raised."""
+    try:
+        return to_transitions(read_episode(path), layout)
+    except (BagError, ImageError) as error:
+        return Unreadable(path, str(error))
