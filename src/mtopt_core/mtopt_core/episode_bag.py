@@ -64,7 +64,7 @@ def camera_topic(camera: str) -> str:
     return f'cameras/{camera}/compressed'
 
 
-class Grading(NamedTuple):
+class RecordedGrading(NamedTuple):
     """One grading recorded in a bag.
 
     Attributes:
@@ -160,7 +160,7 @@ def read_episode(path: Path) -> Episode:
             raise BagError(f'bag {path}: {error}') from None
 
 
-def read_outcomes(path: Path) -> list[Grading]:
+def read_outcomes(path: Path) -> list[RecordedGrading]:
     """Read the gradings recorded in a bag, the simulator's included.
 
     Raises:
@@ -174,7 +174,9 @@ def read_outcomes(path: Path) -> list[Grading]:
                 for message in bag.messages([f'{namespace}/outcomes', f'{namespace}/true_outcomes'])
             ]
             return [
-                Grading(message.episode_id, message.source, message.model_version, outcomes_from_message(message))
+                RecordedGrading(
+                    message.episode_id, message.source, message.model_version, outcomes_from_message(message)
+                )
                 for message in messages
             ]
         except ValueError as error:
