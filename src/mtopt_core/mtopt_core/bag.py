@@ -17,7 +17,7 @@ from mcap.reader import SeekingReader
 from mcap.records import Channel, Chunk, McapRecord, Message, Schema
 from mcap.stream_reader import StreamReader, breakup_chunk
 
-from mtopt_core.errors import BagError, DiskFullError
+from mtopt_core.errors import BagBusyError, BagError, DiskFullError
 from mtopt_core.message_types import describe
 from mtopt_core.paths import DataFolder
 from mtopt_core.rosbag2_directory import Rosbag2Directory, Topic, sync_folder
@@ -244,7 +244,9 @@ def salvage(path: Path) -> Path:
         The bag, `<id>` in the same folder.
 
     Raises:
-        BagError: The bag is being written, holds no whole chunk, or the disk is full; `path` is left as it was.
+        BagBusyError: The bag is being written.
+        DiskFullError: There is no room for the bag made of it.
+        BagError: It holds no whole chunk. `path` is left as it was in all three cases.
     """
     file_path = _bag_file(path)
     episode_id = file_path.name.removesuffix('_0.mcap')
@@ -256,7 +258,7 @@ def salvage(path: Path) -> Path:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise BagError(f'{path} is being written; wait for its recorder or stop it') from None
+            raise BagBusyError(f'{path} is being written; wait for its recorder or stop it') from None
         topics, messages = _whole_chunks(file)
         if not messages:
             raise BagError(f'{path} holds no whole chunk; nothing can be salvaged')
@@ -324,6 +326,9 @@ def set_aside(path: Path, reason: str) -> Path:
 
     Returns:
         Where it lies now.
+
+    Raises:
+        FileNotFoundError: There is no such bag.
     """
     folder = DataFolder(path.parent.parent).set_aside
     folder.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,10 @@ class BagError(MtoptError):
     """A bag is truncated, foreign, empty or mistyped."""
 
 
+class BagBusyError(BagError):
+    """A bag is still being written."""
+
+
 class DiskFullError(BagError):
     """A bag cannot be written because there is no room left."""
 
