@@ -12,7 +12,7 @@ from std_msgs.msg import Header
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from mtopt_core.episode import Action, EpisodeInfo, Observation, Outcome
-from mtopt_core.step_planner import Trajectory
+from mtopt_core.trajectory import Trajectory
 from mtopt_msgs import msg
 
 BASE_FRAME = 'base'
