@@ -22,6 +22,7 @@ from safetensors.torch import load, save
 
 from mtopt_core.errors import CheckpointError
 from mtopt_core.rosbag2_directory import sync_folder
+from mtopt_core.tasks import TaskSet
 
 WEIGHTS_FILE = 'weights.safetensors'
 MANIFEST_FILE = 'manifest.json'
@@ -48,6 +49,24 @@ class Manifest(BaseModel):
     skills: tuple[str, ...]
     outcome_sources: tuple[str, ...] = ()
     sha256: str = ''
+
+    def require_fit(self, tasks: TaskSet) -> None:
+        """Check that the one-hot means the same here and there.
+
+        Raises:
+            CheckpointError: Tasks or skills differ; the message lists both.
+        """
+        theirs = list(zip(self.tasks, self.skills, strict=False))
+        ours = [(task.name, task.skill) for task in tasks.tasks]
+        if theirs != ours:
+            raise CheckpointError(
+                f'{self.kind} {self.version} was trained for tasks {_listed(theirs)}, '
+                f'but this cell has {_listed(ours)}; use the task file it was trained with, or train again'
+            )
+
+
+def _listed(tasks: list[tuple[str, str]]) -> str:
+    return ', '.join(f'{name} ({skill})' for name, skill in tasks)
 
 
 AnyManifest = TypeVar('AnyManifest', bound=Manifest)
