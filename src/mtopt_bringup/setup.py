@@ -1,6 +1,11 @@
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
 NAME = 'mtopt_bringup'
+# Resolved, because colcon also runs a link to this file; relative, because setuptools wants that.
+HERE = Path(__file__).resolve().parent
+LAUNCH = sorted(str(path.relative_to(HERE)) for path in HERE.glob('launch/*.launch.py'))
 
 setup(
     name=NAME,
@@ -13,6 +18,7 @@ setup(
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
         (f'share/{NAME}', ['package.xml']),
+        (f'share/{NAME}/launch', LAUNCH),
     ],
     install_requires=['setuptools'],
     zip_safe=True,

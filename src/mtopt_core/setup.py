@@ -1,6 +1,12 @@
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
 NAME = 'mtopt_core'
+# Resolved, because colcon also runs a link to this file; relative, because setuptools wants that.
+HERE = Path(__file__).resolve().parent
+# Links to the repository's folders, which colcon can only install from within the package.
+SHIPPED = sorted(path.relative_to(HERE) for path in HERE.glob('shipped/*/**/*') if path.is_file())
 
 setup(
     name=NAME,
@@ -13,6 +19,7 @@ setup(
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
         (f'share/{NAME}', ['package.xml']),
+        *((f'share/{NAME}/{path.parent.relative_to("shipped")}', [str(path)]) for path in SHIPPED),
     ],
     install_requires=['setuptools'],
     zip_safe=True,

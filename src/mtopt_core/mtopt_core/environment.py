@@ -1,0 +1,90 @@
+"""The environment of every process that talks ROS: DDS stays on this machine, images fit, MuJoCo renders headless.
+
+`prepare` sets it from within, before ROS is initialised; `python -m mtopt_core.environment` prints it for a shell.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shlex
+import time
+from pathlib import Path
+
+from mtopt_core.paths import shipped
+
+SHARED_MEMORY = Path('/dev/shm')  # noqa: S108 (the one place where Fast DDS keeps its segments)
+
+# A process makes its lock file before it locks it: one younger than this may belong to a process just starting.
+_MINIMUM_AGE = 10.0
+_LOCK = re.compile(r'(?P<segment>fastrtps_(?:[0-9a-z]{16}|port[0-9]+))_(?:el|sl)')
+
+
+def variables() -> dict[str, str]:
+    """Return the environment variables mtopt wants, by name.
+
+    Raises:
+        ConfigurationError: The Fast DDS profile was not shipped.
+    """
+    return {
+        'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
+        # The name Jazzy's Fast DDS 2 reads; FASTDDS_DEFAULT_PROFILES_FILE is that of Fast DDS 3 and ignored here.
+        'FASTRTPS_DEFAULT_PROFILES_FILE': str(shipped('config', 'fastdds.xml')),
+        'MUJOCO_GL': 'egl',
+    }
+
+
+def prepare() -> None:
+    """Set the variables the user has not set, and remove what killed processes left in shared memory.
+
+    Must run before `rclpy.init` and before MuJoCo is imported; child processes inherit the result.
+
+    Raises:
+        ConfigurationError: The Fast DDS profile was not shipped.
+    """
+    for name, value in variables().items():
+        os.environ.setdefault(name, value)
+    remove_stale_segments()
+
+
+def remove_stale_segments(folder: Path = SHARED_MEMORY, minimum_age: float = _MINIMUM_AGE) -> int:
+    """Remove Fast DDS segments whose processes are gone, as `fastdds shm clean` does; return how many.
+
+    A living process holds a lock on its segment's lock file, also one of another user or graph: those stay.
+
+    Args:
+        folder: Where the segments lie.
+        minimum_age: s; younger lock files are left alone.
+    """
+    locks: dict[str, list[Path]] = {}
+    for path in folder.glob('fastrtps_*'):
+        if match := _LOCK.fullmatch(path.name):
+            locks.setdefault(match['segment'], []).append(path)
+    return sum(_remove_if_stale(folder, segment, paths, minimum_age) for segment, paths in locks.items())
+
+
+def _remove_if_stale(folder: Path, segment: str, locks: list[Path], minimum_age: float) -> bool:
+    held = []
+    try:
+        for path in locks:
+            descriptor = os.open(path, os.O_RDONLY)
+            held.append(descriptor)
+            if time.time() - os.fstat(descriptor).st_ctime < minimum_age:
+                return False
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # The locks go last and while they are held, so that nobody can open the segment in between.
+        for path in (folder / segment, folder / f'sem.{segment}_mutex', *locks):
+            path.unlink(missing_ok=True)
+    except OSError:  # in use, another user's, or removed by another process in this moment
+        return False
+    else:
+        return True
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+
+
+if __name__ == '__main__':
+    for variable, wanted in variables().items():
+        print(f'export {variable}={shlex.quote(os.environ.get(variable, wanted))}')
