@@ -7,16 +7,15 @@ import pytest
 
 from mtopt_collector.arm_control import LOST_AFTER, ArmControl, Command, Decision, GripperCommand
 from mtopt_collector.joint_reading import JointReading
+from mtopt_collector.robot import arm_kinematics
 from mtopt_core.configuration import CellConfiguration
 from mtopt_core.description.cell_table import ARM
-from mtopt_core.description.urdf import urdf_text
 from mtopt_core.episode import Action
 from mtopt_core.errors import ActionError
-from mtopt_core.kinematics import Kinematics
 from mtopt_core.step_planner import StepPlanner
 
 CELL = CellConfiguration()
-KINEMATICS = Kinematics.from_urdf(urdf_text(), rest=np.array(ARM.home))
+KINEMATICS = arm_kinematics()
 ABOVE_RIGHT_BIN = KINEMATICS.inverse(np.array(ARM.home), np.array([0.5, -0.17, 0.15]), 0.0)
 SECOND = 1_000_000_000
 STEP = round(CELL.step.duration * SECOND)

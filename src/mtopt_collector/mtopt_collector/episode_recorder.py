@@ -1,0 +1,192 @@
+"""Sorts serialised messages into the bag of the running episode."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+
+from mtopt_collector.completeness import Completeness
+from mtopt_collector.recording import EpisodeWriter, RawMessage, Written
+from mtopt_core.bag import BagWriter
+from mtopt_core.configuration import RecordingConfiguration
+from mtopt_core.episode import EpisodeInfo, Termination
+from mtopt_core.episode_bag import LATCHED_TOPICS, TOPICS, camera_topic
+from mtopt_core.message_types import (
+    COMPRESSED_IMAGE,
+    OBSERVATION,
+    STEP,
+    TASK_OUTCOMES,
+    Message,
+    deserialize,
+    header_stamp,
+    serialize,
+)
+from mtopt_core.messages import PHASE_END, PHASE_START, episode_info_to_message, stamp_of
+
+TRAJECTORY = 'trajectory_msgs/msg/JointTrajectory'
+COMMAND_TOPICS = {
+    'joint_trajectory_controller/joint_trajectory': TRAJECTORY,
+    'gripper_trajectory_controller/joint_trajectory': TRAJECTORY,
+}
+EPISODE, TRUTH = 'episode', 'true_outcomes'
+# Gradings come when the bag is closed; they live in the label store.
+NOT_RECORDED = ('outcomes',)
+# Stamped by the arm's clock, which in simulation is not the wall's; what is not is filed under the newest joint state.
+TIMED = ('observation', 'joint_states', 'action', 'step')
+IMAGES_REMEMBERED = 4
+
+
+def recorded_topics(cameras: Iterable[str]) -> dict[str, str]:
+    """Return the topics to subscribe, relative to the robot's namespace, with their types."""
+    ours = {name: kind for name, kind in TOPICS.items() if name not in (EPISODE, *NOT_RECORDED)}
+    return {**ours, **COMMAND_TOPICS, **{camera_topic(camera): COMPRESSED_IMAGE for camera in cameras}}
+
+
+class EpisodeRecorder:
+    """Takes every message of a robot and records those of its episodes.
+
+    A lock-step simulator shows the scene once, after the reset and before the episode is announced: what the first
+    action is decided on is already past when recording starts. So the newest observation, with its images and joint
+    state, and what is latched are always remembered, and open the bag.
+
+    Args:
+        folder: Folder of the bags.
+        robot: Namespace of the robot.
+        cameras: Names of its cameras.
+        recording: How to record.
+        queue_bytes: Largest size of what waits to be written.
+    """
+
+    def __init__(
+        self, folder: Path, robot: str, cameras: Iterable[str], recording: RecordingConfiguration, queue_bytes: int
+    ) -> None:
+        self._folder = folder
+        self._robot = robot
+        self._chunk_size = recording.chunk_size
+        self._queue_bytes = queue_bytes
+        self._types = {EPISODE: TOPICS[EPISODE], **recorded_topics(cameras)}
+        self._camera_of = {camera_topic(camera): camera for camera in cameras}
+        self._images: dict[str, deque[RawMessage]] = {name: deque(maxlen=IMAGES_REMEMBERED) for name in self._camera_of}
+        self._remembered: dict[str, RawMessage] = {}
+        self._now = 0
+        self._truth: Message | None = None
+        self._writer: EpisodeWriter | None = None
+        self._completeness = Completeness(truth_expected=False)
+        self.info: EpisodeInfo | None = None
+
+    @property
+    def messages(self) -> int:
+        """Messages of the running or last episode written so far."""
+        return self._writer.messages if self._writer else 0
+
+    @property
+    def dropped(self) -> int:
+        """Messages of the running or last episode lost so far."""
+        return self._writer.dropped if self._writer else 0
+
+    def take(self, name: str, cdr: bytes) -> None:
+        """Take a serialised message of a topic, relative to the robot's namespace."""
+        message = self._raw(name, cdr)
+        if name == TRUTH:
+            # Told after every step; only the final one belongs to the episode, and carries its id.
+            self._truth = deserialize(cdr, TASK_OUTCOMES)
+            self._completeness.graded(header_stamp(cdr))
+            return
+        if name in self._images:
+            self._images[name].append(message)
+        elif name in LATCHED_TOPICS or name in ('observation', 'joint_states'):
+            self._remembered[name] = message
+        if self.info is not None and self._writer is not None:
+            self._follow(name, message)
+            self._writer.put(message)
+
+    def start(self, info: EpisodeInfo) -> None:
+        """Start an episode's bag; what came before `info.stamp` does not belong to it.
+
+        Raises:
+            BagError: The bag cannot be made.
+        """
+        self._writer = EpisodeWriter(BagWriter(self._folder, info.episode_id, self._chunk_size), self._queue_bytes)
+        self._completeness = Completeness(truth_expected=info.simulated and self._truth is not None)
+        self.info = info
+        if self._truth is not None:
+            self._completeness.graded(stamp_of(self._truth.header.stamp))
+        self._write_info(info, PHASE_START, info.stamp or self._now)
+        for message in self._forerunners(info.stamp):
+            self._follow(message.topic.removeprefix(f'/{self._robot}/'), message)
+            self._writer.put(message)
+
+    def complete(self, steps: int) -> bool:
+        """Return whether everything up to the final observation of an episode of so many steps has come."""
+        return self._completeness.reached(steps)
+
+    @property
+    def readable(self) -> bool:
+        """Whether the newest observation has its images."""
+        return self._completeness.readable
+
+    def checked(self, info: EpisodeInfo) -> EpisodeInfo:
+        """Return how an episode ended: as told, but aborted where its last observation is not the final one."""
+        if info.termination is Termination.ABORTED or self.complete(info.steps):
+            return info
+        return replace(
+            info, termination=Termination.ABORTED, message='the final observation did not reach the recorder'
+        )
+
+    def finish(self, info: EpisodeInfo) -> Future[Written]:
+        """End the episode as told; its bag is finished in the background."""
+        assert self._writer is not None, 'no episode is recorded'
+        if self._truth is not None and info.simulated:
+            self._truth.episode_id = info.episode_id
+            self._put(TRUTH, serialize(self._truth), stamp_of(self._truth.header.stamp))
+        self._write_info(info, PHASE_END, self._now)
+        self.info = None
+        return self._writer.finish()
+
+    def _raw(self, name: str, cdr: bytes) -> RawMessage:
+        if name in TIMED or name in self._images:
+            stamp = header_stamp(cdr)
+            if name == 'joint_states':
+                self._now = stamp
+        else:
+            stamp = self._now
+        return RawMessage(f'/{self._robot}/{name}', self._types[name], stamp, cdr, name in LATCHED_TOPICS)
+
+    def _put(self, name: str, cdr: memoryview, stamp: int) -> None:
+        assert self._writer is not None
+        self._writer.put(RawMessage(f'/{self._robot}/{name}', self._types[name], stamp, cdr))
+
+    def _write_info(self, info: EpisodeInfo, phase: int, stamp: int) -> None:
+        self._put(EPISODE, serialize(episode_info_to_message(info, phase, stamp)), stamp)
+
+    def _follow(self, name: str, message: RawMessage) -> None:
+        if name in self._camera_of:
+            self._completeness.imaged(self._camera_of[name], message.stamp)
+        elif name == 'observation':
+            observation = deserialize(message.cdr, OBSERVATION)
+            stamps = map(stamp_of, observation.image_stamps)
+            self._completeness.observed(message.stamp, dict(zip(observation.cameras, stamps, strict=True)))
+        elif name == 'step':
+            step = deserialize(message.cdr, STEP)
+            if self.info is not None and step.episode_id == self.info.episode_id:
+                self._completeness.answered(step.step, stamp_of(step.end) if step.accepted else 0)
+
+    def _forerunners(self, since: int) -> list[RawMessage]:
+        latched = [message for name, message in self._remembered.items() if name in LATCHED_TOPICS]
+        observation = self._remembered.get('observation')
+        if observation is None or observation.stamp < since:
+            return latched
+        decoded = deserialize(observation.cdr, OBSERVATION)
+        images = [
+            image
+            for camera, stamp in zip(decoded.cameras, map(stamp_of, decoded.image_stamps), strict=True)
+            for image in self._images.get(camera_topic(camera), ())
+            if image.stamp == stamp
+        ]
+        if len(images) < len(decoded.cameras):
+            return latched
+        joints = [message for name, message in self._remembered.items() if name == 'joint_states']
+        return [*latched, *joints, *images, observation]

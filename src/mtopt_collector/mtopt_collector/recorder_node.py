@@ -1,0 +1,192 @@
+"""Records every topic of an episode into one bag, from the first observation to the final one."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from concurrent.futures import Future as ThreadFuture
+from dataclasses import replace
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.task import Future
+
+from mtopt_collector.cell_node import CELL_FILE, DATA_FOLDER, CellNode
+from mtopt_collector.episode_recorder import EpisodeRecorder, recorded_topics
+from mtopt_collector.recording import Written
+from mtopt_core.bag import partial_bags, salvage, set_aside
+from mtopt_core.episode import EpisodeInfo, Termination
+from mtopt_core.episode_bag import LATCHED_TOPICS
+from mtopt_core.errors import BagBusyError, BagError, DiskFullError
+from mtopt_core.messages import episode_info_from_message
+from mtopt_core.paths import DataFolder
+from mtopt_msgs import msg
+from mtopt_msgs.srv import SetEpisode
+from mtopt_node.conversions import episode_info_to_message
+from mtopt_node.node import OK, WARN, run
+from mtopt_node.parameters import Parameter
+from mtopt_node.qos import EVENTS, LATCHED, RECORDING
+
+MEGABYTE = 1_000_000
+READABLE_TIMEOUT = 0.5
+CLOSE_TIMEOUT = 5.0
+
+
+class RecorderNode(CellNode):
+    """Writes bags on `~/set_episode`; callbacks never wait for the disk."""
+
+    NAME = 'recorder'
+    PARAMETERS = (
+        CELL_FILE,
+        DATA_FOLDER,
+        Parameter('queue_megabytes', 64, 'MB of messages that may wait for the disk', minimum=1, maximum=4096),
+        Parameter('minimum_free_megabytes', 200, 'MB that must be free to start an episode', minimum=0),
+        Parameter('final_timeout', 2.0, 's of wall time to wait for the final observation', minimum=0.0, maximum=60.0),
+    )
+
+    def configure(self) -> None:
+        """Salvage what a crash left, then listen."""
+        self._folder = DataFolder(Path(self.value('data_folder'))).bags
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._salvage()
+        self._recorder = EpisodeRecorder(
+            self._folder,
+            self.robot,
+            tuple(self.cell.cameras),
+            self.cell.recording,
+            self.value('queue_megabytes') * MEGABYTE,
+        )
+        self._closing: ThreadFuture[Written] | None = None
+        self._busy = False
+        self._lost = 0
+        for name, type_name in recorded_topics(self.cell.cameras).items():
+            qos = LATCHED if name in LATCHED_TOPICS else RECORDING
+            self.create_subscription(_message_class(type_name), name, partial(self._take, name), qos, raw=True)
+        self._episodes = self.create_publisher(msg.EpisodeInfo, 'episode', EVENTS)
+        # Ending an episode waits for messages that come by callbacks of the other group.
+        self.create_service(SetEpisode, '~/set_episode', self._set_episode, callback_group=ReentrantCallbackGroup())
+
+    def activate(self) -> None:
+        """Say that it listens."""
+        super().activate()
+        self.report(OK, 'idle', messages=0, dropped=0)
+
+    def cleanup(self) -> None:
+        """End a running episode as aborted, so that nothing recorded is lost."""
+        if not hasattr(self, '_recorder'):
+            return
+        if self._recorder.info is not None:
+            info = replace(
+                self._recorder.info, termination=Termination.ABORTED, message='the recorder was stopped meanwhile'
+            )
+            self._closing = self._recorder.finish(info)
+        if self._closing is not None:
+            self._closing.result(CLOSE_TIMEOUT)
+
+    def _salvage(self) -> None:
+        for path in partial_bags(self._folder):
+            try:
+                self.get_logger().warning(f'a crash cut off an episode; kept what was whole: {salvage(path)}')
+            except (BagBusyError, DiskFullError) as error:
+                self.get_logger().warning(str(error))
+            except BagError as error:
+                self.get_logger().warning(f'{error}; now in {set_aside(path, str(error))}')
+
+    def _take(self, name: str, cdr: bytes) -> None:
+        self._recorder.take(name, cdr)
+        self.recheck()
+
+    async def _set_episode(self, request: SetEpisode.Request, response: SetEpisode.Response) -> SetEpisode.Response:
+        info = episode_info_from_message(request.info)
+        try:
+            if request.info.phase == msg.EpisodeInfo.PHASE_START:
+                self._start(info, response)
+            else:
+                await self._end(info, response)
+        except DiskFullError as error:
+            response.error_code, response.error_msg = SetEpisode.Response.DISK_FULL, str(error)
+        except BagError as error:
+            response.error_code, response.error_msg = SetEpisode.Response.WRITE_FAILED, str(error)
+        if response.error_code != SetEpisode.Response.NONE:
+            self.report(WARN, response.error_msg)
+        return response
+
+    def _start(self, info: EpisodeInfo, response: SetEpisode.Response) -> None:
+        running = self._recorder.info
+        if running is not None or self._busy:
+            response.error_code = SetEpisode.Response.ALREADY_RECORDING
+            name = running.episode_id if running else 'an episode that is being finished'
+            response.error_msg = f'{name} is recorded; end it first, or end whatever runs with an empty episode_id'
+            return
+        if not self.active:
+            raise BagError('the recorder is not active; activate it')
+        free = shutil.disk_usage(self._folder).free // MEGABYTE
+        if free < self.value('minimum_free_megabytes'):
+            raise DiskFullError(f'only {free} MB are free for bags in {self._folder}; make room')
+        self._recorder.start(info)
+        self.report(OK, f'recording {info.episode_id}')
+        self._episodes.publish(episode_info_to_message(info, msg.EpisodeInfo.PHASE_START))
+
+    async def _end(self, info: EpisodeInfo, response: SetEpisode.Response) -> None:
+        running = self._recorder.info
+        if running is None or self._busy or info.episode_id not in ('', running.episode_id):
+            response.error_code = SetEpisode.Response.NOT_RECORDING
+            response.error_msg = (
+                f'episode {info.episode_id} is not recorded; '
+                f'{running.episode_id + " is" if running else "the recorder may have been restarted"}'
+            )
+            return
+        if not info.episode_id:
+            info = replace(running, termination=Termination.ABORTED, message='nobody ended it')
+        self._busy = True
+        try:
+            if info.termination is Termination.ABORTED:
+                await self.until(lambda: self._recorder.readable, READABLE_TIMEOUT)
+            else:
+                await self.until(partial(self._recorder.complete, info.steps), self.value('final_timeout'))
+            ended = self._recorder.checked(info)
+            self._closing = self._recorder.finish(ended)
+            written = await self._in_thread(self._closing)
+        finally:
+            self._busy = False
+        self._lost += written.dropped
+        self.figures(messages=written.messages, dropped=self._lost)
+        response.messages, response.dropped = written.messages, written.dropped
+        if written.path is None:
+            raise written.error or BagError(f'the bag of {info.episode_id} was not finished')
+        response.bag_path = str(written.path)
+        response.error_msg = '' if ended is info else ended.message
+        if written.dropped:
+            self.report(WARN, f'{written.dropped} messages of {info.episode_id} were lost; is the disk too slow?')
+        else:
+            self.report(OK, 'idle')
+        self._episodes.publish(episode_info_to_message(ended, msg.EpisodeInfo.PHASE_END))
+
+    async def _in_thread(self, running: ThreadFuture[Written]) -> Written:
+        """Wait for the writer's thread while callbacks go on."""
+        future, executor = Future(), self.executor
+        assert executor is not None, 'called by the executor'
+
+        def done(result: ThreadFuture[Written]) -> None:
+            future.set_result(result.result())
+            executor.wake()
+
+        running.add_done_callback(done)
+        return await future
+
+
+def _message_class(type_name: str) -> Any:
+    package, kind, name = type_name.split('/')
+    return getattr(import_module(f'{package}.{kind}'), name)
+
+
+def main() -> int:
+    """Run the node."""
+    return run(RecorderNode)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

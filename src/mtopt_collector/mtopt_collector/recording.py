@@ -1,0 +1,124 @@
+"""Writes an episode's messages to its bag from a thread of its own.
+
+Callbacks only append to a bounded queue: a slow disk costs messages that are counted, never a blocked robot.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from mtopt_core.bag import BagWriter
+from mtopt_core.errors import BagError
+
+
+class RawMessage(NamedTuple):
+    """A serialised message on its way into a bag.
+
+    Attributes:
+        topic: Absolute name.
+        type_name: For instance `sensor_msgs/msg/JointState`.
+        stamp: ns.
+        cdr: Its bytes.
+        latched: Whether late subscribers get the topic's last message.
+    """
+
+    topic: str
+    type_name: str
+    stamp: int
+    cdr: bytes | memoryview
+    latched: bool = False
+
+
+@dataclass(frozen=True)
+class Written:
+    """What became of an episode's messages.
+
+    Attributes:
+        path: The finished bag; None when it could not be finished.
+        messages: In the bag.
+        dropped: Lost because the queue was full or the disk refused them.
+        error: Why the bag could not be finished.
+    """
+
+    path: Path | None
+    messages: int
+    dropped: int
+    error: BagError | None = None
+
+
+class EpisodeWriter:
+    """Writes one bag from a thread of its own.
+
+    Args:
+        bag: The bag, open.
+        queue_bytes: Largest size of what waits to be written.
+    """
+
+    def __init__(self, bag: BagWriter, queue_bytes: int) -> None:
+        self._bag = bag
+        self._queue_bytes = queue_bytes
+        self._queue: deque[RawMessage] = deque()
+        self._waiting = 0
+        self._ended = False
+        self._changed = threading.Condition()
+        self._written: Future[Written] = Future()
+        self.messages = 0
+        self.dropped = 0
+        threading.Thread(target=self._run, name='bag writer', daemon=True).start()
+
+    def put(self, message: RawMessage) -> None:
+        """Queue a message; one that finds the queue full is dropped and counted. Never waits for the disk."""
+        with self._changed:
+            if self._waiting + len(message.cdr) > self._queue_bytes:
+                self.dropped += 1
+                return
+            self._queue.append(message)
+            self._waiting += len(message.cdr)
+            self._changed.notify()
+
+    def finish(self) -> Future[Written]:
+        """Let the thread write what is queued and finish the bag; nothing may be put after this."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify()
+        return self._written
+
+    def _run(self) -> None:
+        error: BagError | None = None
+        path: Path | None = None
+        for message in self._queued():
+            if error is None:
+                try:
+                    self._bag.write(
+                        message.topic, message.type_name, message.cdr, message.stamp, latched=message.latched
+                    )
+                except BagError as broken:
+                    error = broken
+            if error is None:
+                self.messages += 1
+            else:
+                with self._changed:
+                    self.dropped += 1
+        if error is None:
+            try:
+                path = self._bag.finish()
+            except BagError as broken:
+                error = broken
+        self._written.set_result(Written(path, self.messages, self.dropped, error))
+
+    def _queued(self) -> Iterator[RawMessage]:
+        while True:
+            with self._changed:
+                while not self._queue and not self._ended:
+                    self._changed.wait()
+                if not self._queue:
+                    return
+                message = self._queue.popleft()
+                self._waiting -= len(message.cdr)
+            yield message
