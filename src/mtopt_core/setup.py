@@ -24,7 +24,10 @@ setup(
     install_requires=['setuptools'],
     zip_safe=True,
     entry_points={
-        'console_scripts': [],
-        'mtopt.commands': [],
+        'console_scripts': ['mtopt = mtopt_core.cli:main'],
+        'mtopt.commands': [
+            'bags = mtopt_core.bag_commands:app',
+            'labels = mtopt_core.label_commands:app',
+        ],
     },
 )

@@ -7,7 +7,7 @@ is set aside with the reason. The catalogue is an index (SQLite): losing it cost
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +18,7 @@ from mtopt_core.episode import Episode, Termination
 from mtopt_core.episode_bag import episode_ids, read_episode
 from mtopt_core.errors import BagError
 from mtopt_core.paths import DataFolder
-
-Progress = Callable[[int, int], None]
-"""Told how many bags are done, and of how many."""
+from mtopt_core.progress import Report, silent
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS episodes (
@@ -109,7 +107,7 @@ class Catalogue:
     def __init__(self, data: DataFolder) -> None:
         self._data = data
 
-    def refresh(self, progress: Progress = lambda _done, _total: None) -> Refreshed:
+    def refresh(self, progress: Report = silent) -> Refreshed:
         """Read new bags in, set aside those that cannot be read, forget those that are gone.
 
         Args:
@@ -143,7 +141,7 @@ class Catalogue:
             progress(len(new), len(new))
         return Refreshed(added, len(gone), tuple(aside))
 
-    def rebuild(self, progress: Progress = lambda _done, _total: None) -> Refreshed:
+    def rebuild(self, progress: Report = silent) -> Refreshed:
         """Throw the index away and read every bag again.
 
         Raises:
@@ -185,7 +183,9 @@ class Catalogue:
                 index.execute(_SCHEMA)
                 yield index
         except (sqlite3.Error, OSError) as error:
-            raise BagError(f'catalogue {self._data.catalogue}: {error}; `mtopt bags rebuild` makes it anew') from None
+            raise BagError(
+                f'catalogue {self._data.catalogue}: {error}; `mtopt bags check --again` makes it anew'
+            ) from None
 
 
 def _values(name: str, episode: Episode) -> tuple[str | int, ...]:

@@ -1,0 +1,55 @@
+"""Look after the outcomes of a folder's episodes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mtopt_core.episode import Outcome
+from mtopt_core.episode_bag import episode_ids, read_outcomes
+from mtopt_core.errors import BagError
+from mtopt_core.label_store import HUMAN, LabelStore
+from mtopt_core.label_store import rebuild as rebuild_labels
+from mtopt_core.paths import DataFolder
+from mtopt_core.progress import progress_bar
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, rich_markup_mode='markdown')
+
+
+@app.callback()
+def _labels() -> None:
+    """Look after the outcomes of a folder's episodes."""
+
+
+@app.command(epilog='Example: `mtopt labels rebuild data`, when the label store is damaged or was deleted')
+def rebuild(
+    folder: Annotated[Path, typer.Argument(help='Data folder; its bags lie in `bags`.', exists=True, file_okay=False)],
+) -> None:
+    """Restore human labels from their journal and other outcomes from the bags that recorded them.
+
+    What a detector graded after recording is not in the bags: grade those episodes again.
+    """
+    data = DataFolder(folder)
+    restored = rebuild_labels(data)
+    print(f'{restored.labels} gradings by people restored from {data.journal}; {restored.torn} torn lines passed over')
+    recorded: dict[tuple[str, str], dict[str, list[Outcome]]] = defaultdict(dict)
+    ids = episode_ids(data.bags)
+    with progress_bar('Reading bags') as report:
+        for number, episode_id in enumerate(ids, 1):
+            try:
+                gradings = read_outcomes(data.bags / episode_id)
+            except BagError as error:
+                print(f'{error}')
+                continue
+            for grading in gradings:
+                if grading.source != HUMAN:
+                    recorded[grading.source, grading.model_version][grading.episode_id] = grading.outcomes
+            report(number, len(ids))
+    store = LabelStore(data)
+    for (source, model_version), outcomes in recorded.items():
+        store.add_many(source, model_version, outcomes)
+        print(f'{len(outcomes)} gradings by {source} {model_version} restored from bags')
+    store.close()
