@@ -169,7 +169,7 @@ class _SamePool(nn.Module):
         self.window = window
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        first = [(-size % self.window) // 2 for size in maps.shape[2:]]
+        first = [(-int(size) % self.window) // 2 for size in maps.shape[2:]]
         return functional.max_pool2d(maps, self.window, padding=first, ceil_mode=True)
 
 

@@ -18,6 +18,10 @@ class Policy(Protocol):
     def model_version(self) -> str:
         """Return the checkpoint's version, empty for a script."""
 
+    @property
+    def views(self) -> tuple[str, ...]:
+        """Return the cameras whose images an observation must have."""
+
     def begin(self, task: str, seed: int) -> None:
         """Start an episode of a task; the same seed and observations give the same actions.
 

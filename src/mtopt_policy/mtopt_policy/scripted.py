@@ -61,6 +61,7 @@ class ScriptedPolicy:
 
     name = 'scripted'
     model_version = ''
+    views: tuple[str, ...] = ()
 
     def __init__(
         self, tasks: TaskSet, action_space: ActionSpace, noise: ScriptedNoise | None = None, aim: Aim | None = None
