@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from mtopt_core.configuration import StepConfiguration
+from mtopt_core.precision import Precision
 from mtopt_policy.action_space import ActionSpace, Choice
 from mtopt_policy.cem import CrossEntropyMethod
 from mtopt_policy.learner.batches import States
 from mtopt_policy.learner.bellman_updater import BellmanUpdater
-from mtopt_policy.learner.precision import Precision
 from mtopt_policy.learner.target_networks import TargetNetworks
 from mtopt_policy.learner.train_buffer import LabelledTransitions, TrainBuffer
 

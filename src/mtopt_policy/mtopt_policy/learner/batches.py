@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from mtopt_policy.learner.augmentation import shift
+from mtopt_core.augmentation import shift
 from mtopt_policy.learner.episode_store import EpisodeStore
 from mtopt_policy.learner.train_buffer import LabelledTransitions
 

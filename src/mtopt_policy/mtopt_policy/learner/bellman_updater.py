@@ -13,9 +13,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from mtopt_core.precision import Precision
 from mtopt_policy.cem import CrossEntropyMethod
 from mtopt_policy.learner.batches import States
-from mtopt_policy.learner.precision import Precision
 from mtopt_policy.learner.target_networks import TargetNetworks
 
 

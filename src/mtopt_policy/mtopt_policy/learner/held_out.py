@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from mtopt_core.precision import Precision
 from mtopt_core.statistics import area_under_curve
 from mtopt_core.tasks import TaskSet
 from mtopt_policy.learner.batches import Loader
 from mtopt_policy.learner.episode_store import EpisodeStore
 from mtopt_policy.learner.impersonation import ImpersonatedEpisode
-from mtopt_policy.learner.precision import Precision
 from mtopt_policy.q_network import QNetwork
 
 CHUNK = 128

@@ -14,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from mtopt_core.precision import Precision
 from mtopt_core.tasks import TaskSet
 from mtopt_policy.cem import CrossEntropyMethod
 from mtopt_policy.learner.batches import Batch, Loader, States
@@ -22,7 +23,6 @@ from mtopt_policy.learner.configuration import TrainerConfiguration
 from mtopt_policy.learner.held_out import HeldOut
 from mtopt_policy.learner.impersonation import ImpersonatedEpisode, Impersonation, LoggedEpisode, impersonate
 from mtopt_policy.learner.log_replay import LogReplay, Replay
-from mtopt_policy.learner.precision import Precision
 from mtopt_policy.learner.target_networks import TargetNetworks
 from mtopt_policy.learner.task_buffers import SUCCESS, TaskBuffers
 from mtopt_policy.learner.train_buffer import LabelledTransitions, TrainBuffer
@@ -67,7 +67,7 @@ class Learner:
         precision: Precision,
     ) -> None:
         targets, action_space = configuration.targets, log_replay.store.layout.action_space
-        network = network.to(precision.device, memory_format=torch.channels_last)
+        network = network.to(precision.device)
         cem = CrossEntropyMethod(action_space, targets.cem_samples, targets.cem_elites, targets.cem_iterations)
         masks = np.array(
             [[action_space.choices(task.skill, closed) for closed in (False, True)] for task in tasks.tasks]

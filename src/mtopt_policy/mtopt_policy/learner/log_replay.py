@@ -1,33 +1,32 @@
 """Log replay: "task episodes from disk are continuously loaded by LogReplay job" (paper Fig. 11).
 
-Reads bags once into the episode store and joins them with the outcomes in the label store, which change whenever
-somebody labels an image or a new success detector grades the old episodes.
+Reads every bag once into the episode store and joins the episodes with the outcomes in the label store, which change
+whenever somebody labels an image or a new success detector grades old episodes.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 from mtopt_core.bag import set_aside
-from mtopt_core.catalogue import Catalogue
 from mtopt_core.episode import Verdict
+from mtopt_core.episode_bag import episode_ids
 from mtopt_core.label_store import LabelStore
 from mtopt_core.paths import DataFolder
+from mtopt_core.progress import Report, silent
 from mtopt_core.tasks import TaskSet
 from mtopt_policy.learner.episode_store import EpisodeStore
 from mtopt_policy.learner.impersonation import LoggedEpisode
 from mtopt_policy.learner.transitions import EpisodeTransitions, StoreLayout, Unreadable, read_transitions
-
-Progress = Callable[[int, int], None]
 
 HELD_OUT = 20
 """One episode in so many is never trained on; by its id, so that it stays held out whatever is collected later."""
@@ -35,8 +34,8 @@ HELD_OUT = 20
 AT_ONCE = 256
 """Episodes read between two commits to the store."""
 
-WORTH_A_WORKER = 64
-"""Episodes from which a further process, a second to start, pays."""
+WORTH_A_WORKER = 500
+"""Episodes from which a further process, two seconds to start, pays."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class LogReplay:
         self._tasks = tasks
         self._sources = tuple(sources)
 
-    def read(self, progress: Progress = lambda _done, _total: None) -> int:
+    def read(self, progress: Report = silent) -> int:
         """Read new bags into the store; those that cannot be read are set aside with the reason.
 
         Args:
@@ -78,12 +77,13 @@ class LogReplay:
 
         Returns:
             How many were read.
+
+        Raises:
+            BagError: A bag that cannot be read cannot be set aside either.
         """
-        catalogue = Catalogue(self._data)
-        catalogue.refresh()
         with self.store.locked():
             held = {episode.episode_id for episode in self.store.episodes}
-            new = [Path(row.path) for row in catalogue.episodes() if row.episode_id not in held]
+            new = [self._data.bags / name for name in episode_ids(self._data.bags) if name not in held]
             with _readers(min(os.cpu_count() or 1, len(new) // WORTH_A_WORKER)) as read:
                 for start in range(0, len(new), AT_ONCE):
                     progress(start, len(new))
@@ -95,15 +95,18 @@ class LogReplay:
         episodes = []
         for result in results:
             if isinstance(result, Unreadable):
-                set_aside(result.path, result.reason)
+                # Another process may have set it aside, or removed it, at the same time.
+                with suppress(FileNotFoundError):
+                    set_aside(result.path, result.reason)
             else:
                 episodes.append(result)
         self.store.append(episodes)
 
     def replay(self) -> Replay:
         """Join the stored episodes with their present outcomes."""
-        outcomes = LabelStore(self._data).all_outcomes(self._sources)
-        present = {row.episode_id for row in Catalogue(self._data).episodes()}
+        with closing(LabelStore(self._data)) as labels:
+            outcomes = labels.all_outcomes(self._sources)
+        present = set(episode_ids(self._data.bags))
         replay = Replay()
         for index, episode in enumerate(self.store.episodes):
             known = {
@@ -137,5 +140,10 @@ def _readers(workers: int) -> Iterator[Callable[..., Iterable[EpisodeTransitions
         yield map
         return
     # Forked children of a process with threads (torch, ROS) can hang; spawned ones cannot.
-    with ProcessPoolExecutor(workers, multiprocessing.get_context('spawn')) as pool:
+    with ProcessPoolExecutor(
+        workers,
+        multiprocessing.get_context('spawn'),
+        initializer=signal.signal,
+        initargs=(signal.SIGINT, signal.SIG_IGN),
+    ) as pool:
         yield partial(pool.map, chunksize=8)

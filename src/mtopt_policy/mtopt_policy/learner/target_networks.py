@@ -35,8 +35,8 @@ class TargetNetworks:
         for average, weight in zip(self.averaged.parameters(), online.parameters(), strict=True):
             average.lerp_(weight, self._rate)
         # Statistics of batch normalisation are running averages already.
-        for average, statistic in zip(self.averaged.buffers(), online.buffers(), strict=True):
-            average.copy_(statistic)
+        for copied, statistic in zip(self.averaged.buffers(), online.buffers(), strict=True):
+            copied.copy_(statistic)
 
 
 def _frozen(network: QNetwork) -> QNetwork:

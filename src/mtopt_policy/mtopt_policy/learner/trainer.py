@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
+from mtopt_core.augmentation import relight
 from mtopt_core.errors import MtoptError
-from mtopt_policy.learner.augmentation import relight
+from mtopt_core.precision import Precision
 from mtopt_policy.learner.batches import Batch
 from mtopt_policy.learner.configuration import AugmentationConfiguration, OptimizerConfiguration
-from mtopt_policy.learner.precision import Precision
 from mtopt_policy.learner.target_networks import TargetNetworks
 from mtopt_policy.q_network import QNetwork
 
@@ -134,7 +135,7 @@ class Trainer:
 
 def _optimizer(network: nn.Module, configuration: OptimizerConfiguration) -> torch.optim.Optimizer:
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    groups = [
+    groups: list[dict[str, Any]] = [
         {'params': [parameter for parameter in parameters if parameter.ndim > 1], 'weight_decay': configuration.l2},
         {'params': [parameter for parameter in parameters if parameter.ndim == 1]},
     ]

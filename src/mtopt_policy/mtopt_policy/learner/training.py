@@ -1,0 +1,285 @@
+"""One training: from a folder of bags to exported policies, resumed where an earlier run stopped."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+import torch
+
+from mtopt_core.checkpoint import load_checkpoint, new_version
+from mtopt_core.configuration import CellConfiguration
+from mtopt_core.errors import CheckpointError
+from mtopt_core.label_store import DEFAULT_SOURCES
+from mtopt_core.paths import DataFolder
+from mtopt_core.precision import Precision
+from mtopt_core.progress import Report, silent
+from mtopt_core.tasks import TaskSet
+from mtopt_policy.action_space import ActionSpace
+from mtopt_policy.learner.checkpoints import TrainerManifest, TrainingFolder
+from mtopt_policy.learner.configuration import load_trainer
+from mtopt_policy.learner.impersonation import Impersonation
+from mtopt_policy.learner.learner import Learner
+from mtopt_policy.learner.log_replay import LogReplay
+from mtopt_policy.learner.monitor import Interval, Monitor
+from mtopt_policy.learner.task_buffers import SUCCESS
+from mtopt_policy.learner.trainer import TrainingError
+from mtopt_policy.learner.transitions import StoreLayout
+from mtopt_policy.manifest import PolicyManifest, TrainingRecord
+from mtopt_policy.q_network import QNetwork, QNetworkConfiguration
+
+INTERVAL = 50
+"""Gradient steps between two points of the curves."""
+
+REFRESH_SECONDS = 60.0
+"""Time between two looks for new bags and outcomes, s."""
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """What to train, on what.
+
+    Attributes:
+        data: The collected data.
+        out: Folder of the training; one that holds a trainer's state is gone on with.
+        tasks: The tasks to learn.
+        cell: Its step scales the actions.
+        preset: Trainer preset.
+        overrides: Changes of the preset, `name=value`.
+        setting: Action space: `eased`, or `full` as the paper's.
+        impersonation: Impersonation function.
+        sources: Whose outcomes count, the first that has one.
+        start: Checkpoint of a policy to start from.
+    """
+
+    data: DataFolder
+    out: Path
+    tasks: TaskSet
+    cell: CellConfiguration
+    preset: str = 'small'
+    overrides: tuple[str, ...] = ()
+    setting: Literal['eased', 'full'] = 'eased'
+    impersonation: Impersonation = Impersonation.SKILL
+    sources: tuple[str, ...] = DEFAULT_SOURCES
+    start: Path | None = None
+
+
+@dataclass
+class Measured:
+    """What a run measured.
+
+    Attributes:
+        episodes: Bags read.
+        read_seconds: Time that took, s.
+        steps: Gradient steps made.
+        seconds: Time they took, exports included, s.
+        waited: Of it, time spent waiting for data, s.
+        areas_under_curve: By task, how well the last exported Q ranks held-out last decisions.
+    """
+
+    episodes: int = 0
+    read_seconds: float = 0.0
+    steps: int = 0
+    seconds: float = 0.0
+    waited: float = 0.0
+    areas_under_curve: dict[str, float] = field(default_factory=dict)
+
+
+class Observer(Protocol):
+    """Told how a training goes."""
+
+    def stepped(self, step: int, interval: Interval) -> None:
+        """Take note of what the last `INTERVAL` steps up to this one found."""
+
+    def exported(self, path: Path, manifest: PolicyManifest) -> None:
+        """Take note of a newly exported policy."""
+
+
+class Training:
+    """Sets the learner up, runs it, exports.
+
+    Args:
+        options: What to train.
+
+    Raises:
+        ConfigurationError: The preset breaks a rule.
+        CheckpointError: The checkpoint or the state to go on from is damaged or does not fit.
+    """
+
+    def __init__(self, options: TrainingOptions) -> None:
+        self.options = options
+        self.configuration = load_trainer(options.preset, options.overrides)
+        self.folder = TrainingFolder(options.out, self.configuration.keep)
+        self.measured = Measured()
+        self._network_configuration = getattr(QNetworkConfiguration, self.configuration.network)(len(options.tasks))
+        self._action_space: ActionSpace = getattr(ActionSpace, options.setting)(options.cell.step)
+        self._started_from = ''
+        network, views = self._start(), self._network_configuration.views
+        layout = StoreLayout(
+            views=views, image_size=self._network_configuration.image_size, action_space=self._action_space
+        )
+        self._log_replay = LogReplay(options.data, options.tasks, options.sources, layout)
+        self.learner = Learner(
+            self._log_replay,
+            network,
+            options.tasks,
+            self.configuration,
+            options.impersonation,
+            Precision.of_this_machine(),
+        )
+        self._resume()
+        self._exported_step = self.learner.trainer.step
+
+    @property
+    def step(self) -> int:
+        """Gradient steps made, earlier runs included."""
+        return self.learner.trainer.step
+
+    def read(self, progress: Report = silent) -> None:
+        """Read new bags and the outcomes known by now.
+
+        Args:
+            progress: Told how many of the new bags have been read.
+
+        Raises:
+            BagError: A bag that cannot be read cannot be set aside either.
+            LabelError: The label store is damaged.
+        """
+        start = time.perf_counter()
+        read = self._log_replay.read(progress)
+        self.measured.episodes += read
+        self.measured.read_seconds += (time.perf_counter() - start) if read else 0.0
+        self.learner.refresh()
+
+    def require_data(self) -> None:
+        """Check that there is something to learn from.
+
+        Raises:
+            TrainingError: There is not; the message says what is missing.
+        """
+        replay, sizes = self.learner.replay, self.learner.buffers.sizes
+        data, sources = self.options.data, ', '.join(self.options.sources)
+        if not replay.training:
+            reasons = '; '.join(f'{number}: {reason}' for reason, number in replay.left_out.most_common(3))
+            raise TrainingError(
+                f'{data.bags} holds no episode to learn from ({reasons or "no bags"}). Outcomes by {sources} count: '
+                'grade episodes with a success detector, or name `--outcomes simulator` for simulated ones'
+            )
+        if not sizes[:, SUCCESS].any():
+            raise TrainingError(
+                f'none of the {len(replay.training)} episodes in {data.bags} is a success for any task according to '
+                f'{sources}; collect until the scripted policies have succeeded at least once'
+            )
+
+    def run(self, steps: int, stop: threading.Event, observer: Observer) -> None:
+        """Make gradient steps until there are `steps` in all, or until told to stop; then export.
+
+        New bags and outcomes are taken in while it runs.
+
+        Args:
+            steps: Gradient steps, those of earlier runs included.
+            stop: Set to end after the step being made.
+            observer: Told how it goes.
+
+        Raises:
+            TrainingError: There is nothing to learn from, or the loss is not finite.
+            CheckpointError: A checkpoint cannot be written.
+        """
+        self.require_data()
+        start = refreshed = exported = interval_start = time.perf_counter()
+        first, waited = self.step, self.learner.waited
+        monitor = Monitor(self.folder.tensorboard, self.options.tasks.names, self.step)
+        try:
+            while self.step < steps and not stop.is_set():
+                monitor.record(*self.learner.step())
+                now = time.perf_counter()
+                if self.step % INTERVAL == 0:
+                    speed = INTERVAL / (now - interval_start)
+                    observer.stepped(self.step, monitor.write(self.step, self.learner.buffers.sizes, speed))
+                    interval_start = now
+                if now - refreshed > REFRESH_SECONDS:
+                    self.read()
+                    refreshed = now
+                if now - exported > self.configuration.export_seconds:
+                    self._export(monitor, observer)
+                    exported = now
+            self._export(monitor, observer)
+        finally:
+            monitor.close()
+            self.learner.close()
+            self.measured.steps += self.step - first
+            self.measured.seconds += time.perf_counter() - start
+            self.measured.waited += self.learner.waited - waited
+
+    def _start(self) -> QNetwork:
+        """Return a new network, or that of the policy to start from."""
+        torch.manual_seed(self.configuration.seed)
+        network = QNetwork(self._network_configuration)
+        if self.options.start is not None:
+            weights, manifest = load_checkpoint(self.options.start, PolicyManifest)
+            self._require_fit(manifest, self.options.start)
+            network.load_state_dict(weights)
+            self._started_from = manifest.version
+        return network
+
+    def _resume(self) -> None:
+        found = self.folder.load_state()
+        if found is not None:
+            state, manifest = found
+            self._require_fit(manifest, self.options.out)
+            if manifest.configuration.optimizer.method != self.configuration.optimizer.method:
+                raise CheckpointError(
+                    f'{self.options.out} was trained with optimizer {manifest.configuration.optimizer.method}; '
+                    'go on with it, or choose another folder'
+                )
+            self.learner.trainer.restore(state, manifest.step)
+            self._started_from = manifest.started_from
+
+    def _require_fit(self, manifest: PolicyManifest | TrainerManifest, path: Path) -> None:
+        manifest.require_fit(self.options.tasks)
+        for name, theirs, ours in (
+            ('network', manifest.network, self._network_configuration),
+            ('action space', manifest.action_space, self._action_space),
+        ):
+            if theirs != ours:
+                raise CheckpointError(
+                    f'{path} has the {name} {theirs}, asked for is {ours}; '
+                    'use the preset, setting and cell it was trained with'
+                )
+
+    def _export(self, monitor: Monitor, observer: Observer) -> None:
+        if self.step == self._exported_step:
+            return
+        options = self.options
+        areas = self.learner.areas_under_curve()
+        monitor.write_areas(self.step, areas)
+        common = {
+            'version': new_version(self.step),
+            'tasks': options.tasks.names,
+            'skills': tuple(task.skill for task in options.tasks.tasks),
+            'outcome_sources': options.sources,
+            'network': self._network_configuration,
+            'action_space': self._action_space,
+        }
+        record = TrainingRecord(
+            preset=options.preset,
+            steps=self.step,
+            impersonation=options.impersonation,
+            episodes=len(self.learner.replay.training),
+            started_from=self._started_from,
+            areas_under_curve=areas,
+        )
+        manifest = PolicyManifest(**common, training=record)
+        path = self.folder.save_policy(self.learner.targets.averaged.state_dict(), manifest)
+        self.folder.save_state(
+            self.learner.trainer.state(),
+            TrainerManifest(
+                **common, step=self.step, configuration=self.configuration, started_from=self._started_from
+            ),
+        )
+        self._exported_step = self.step
+        self.measured.areas_under_curve = areas
+        observer.exported(path, manifest)

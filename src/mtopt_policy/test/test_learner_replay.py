@@ -1,0 +1,176 @@
+"""Log replay and the episode store: from bags to transitions, once each."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from mtopt_core.configuration import StepConfiguration
+from mtopt_core.episode import Outcome, Termination, Verdict
+from mtopt_core.episode_bag import read_episode
+from mtopt_core.images import crop_resize, decode_jpeg
+from mtopt_core.label_store import LabelStore
+from mtopt_core.tasks import load_tasks
+from mtopt_policy.action_space import ActionSpace
+from mtopt_policy.learner.episode_store import EpisodeStore
+from mtopt_policy.learner.log_replay import LogReplay, is_held_out
+from mtopt_policy.learner.transitions import StoreLayout, read_transitions
+
+TASKS = load_tasks()
+EASED = ActionSpace.eased(StepConfiguration())
+LAYOUT = StoreLayout(views=('main', 'wrist'), image_size=32, action_space=EASED, shard_rows=7)
+SIMULATOR = ('simulator',)
+
+
+def replay_of(data, layout=LAYOUT, sources=SIMULATOR) -> LogReplay:
+    return LogReplay(data, TASKS, sources, layout)
+
+
+def test_a_transition_holds_what_was_seen_and_decided(record):
+    data = record(5, moves=2).data
+    replay = replay_of(data)
+    assert replay.read() == 5
+    store = replay.store
+    for index, stored in enumerate(store.episodes):
+        episode = read_episode(data.bags / stored.episode_id)
+        rows = np.array(store.rows_of(index))
+        assert len(rows) == 3, 'two moves and the closing; a scripted ending is no decision'
+        records, images = store.records(rows), store.images(rows)
+        np.testing.assert_array_equal(records['terminal'], [False, False, True])
+        for place, step in enumerate(episode.steps[:3]):
+            np.testing.assert_allclose(records['action'][place], EASED.encode(step.action, step.observation))
+            np.testing.assert_allclose(records['state'][place], [0, 0.1])
+            expected = crop_resize(decode_jpeg(step.observation.images['wrist']), 32)
+            np.testing.assert_array_equal(images[1, place], expected)
+
+
+def test_rows_of_several_shards_are_gathered_in_the_order_asked_for(record):
+    replay = replay_of(record(20).data)
+    replay.read()
+    store = replay.store
+    rows = np.random.default_rng(0).permutation(store.rows)
+    together, alone = store.images(rows), [store.images(np.array([row])) for row in rows]
+    np.testing.assert_array_equal(together, np.concatenate(alone, axis=1))
+
+
+def test_a_restart_reads_only_new_bags(record):
+    data = record(6).data
+    replay_of(data).read()
+    record(3)
+    again = replay_of(data)
+    assert again.read() == 3
+    assert again.read() == 0
+    assert [episode.episode_id for episode in again.store.episodes] == sorted(path.name for path in data.bags.iterdir())
+
+
+def test_what_another_process_appended_is_seen(record):
+    data = record(6).data
+    here, there = replay_of(data), replay_of(data)
+    there.read()
+    assert here.read() == 0
+    assert here.store.rows == there.store.rows == 12
+    np.testing.assert_array_equal(here.store.images(np.arange(12)), there.store.images(np.arange(12)))
+
+
+def test_what_a_crash_left_half_written_is_overwritten(record):
+    data = record(6).data
+    replay = replay_of(data)
+    replay.read()
+    expected = replay.store.images(np.arange(12))
+    folder = data.root / 'replay' / LAYOUT.key
+    index = (folder / 'episodes.jsonl').read_text().splitlines(keepends=True)
+    (folder / 'episodes.jsonl').write_text(''.join(index[:4]) + index[4][:20])
+    again = replay_of(data)
+    assert again.store.rows == 8
+    assert again.read() == 2
+    np.testing.assert_array_equal(again.store.images(np.arange(12)), expected)
+
+
+def test_large_images_are_kept_as_jpeg(record):
+    layout = LAYOUT.model_copy(update={'image_size': 160})
+    data = record(2).data
+    replay = replay_of(data, layout)
+    replay.read()
+    path = data.bags / replay.store.episodes[0].episode_id
+    expected = crop_resize(decode_jpeg(read_episode(path).steps[0].observation.images['main']), 160)
+    image = replay.store.images(np.array([0]))[0, 0]
+    assert np.abs(image.astype(int) - expected).mean() < 2
+    assert sum(file.stat().st_size for file in (data.root / 'replay').rglob('images')) < image.size
+
+
+def test_a_damaged_bag_is_set_aside_with_the_reason_and_the_rest_goes_on(record):
+    data = record(4).data
+    bag = sorted(data.bags.iterdir())[1]
+    file = next(bag.glob('*.mcap'))
+    file.write_bytes(file.read_bytes()[:-500])
+    replay = replay_of(data)
+    replay.read()
+    assert len(replay.store.episodes) == 3
+    assert 'truncated' in (data.set_aside / bag.name / 'reason.txt').read_text()
+
+
+@pytest.mark.parametrize(
+    ('how', 'reason'),
+    [
+        ({'cameras': ('main',)}, 'it has no images of wrist'),
+        ({'termination': Termination.ABORTED}, 'it was aborted'),
+        ({'task': 'fold-cloth'}, 'its task fold-cloth is not in the task set'),
+    ],
+)
+def test_an_episode_that_cannot_be_used_is_left_out_by_name(record, how, reason):
+    record(3)
+    data = record(2, **how).data
+    replay = replay_of(data)
+    replay.read()
+    found = replay.replay()
+    assert found.left_out == {reason: 2}
+    assert len(found.training) + len(found.held_out) == 3
+
+
+def test_outcomes_count_by_source_and_unsure_ones_do_not(record):
+    data = record(3).data
+    first, second, third = sorted(path.name for path in data.bags.iterdir())
+    with_detector = LabelStore(data)
+    unsure = [Outcome('lift-any', Verdict.SUCCESS, 0.9), Outcome('lift-can', Verdict.UNSURE, 0.5)]
+    with_detector.add_many('detector', 'v1', {first: unsure, second: [Outcome('lift-can', Verdict.UNSURE, 0.5)]})
+    with_detector.add(first, 'human', '', [Outcome('lift-any', Verdict.FAILURE, 0.0)], 'Ada')
+    with_detector.close()
+    replay = replay_of(data, sources=('human', 'detector'))
+    replay.read()
+    found = replay.replay()
+    known = {replay.store.episodes[episode.index].episode_id: episode.outcomes for episode in found.training}
+    assert known == {first: {'lift-any': False}}
+    assert found.left_out == {'no outcome is known': 2}
+    assert third not in known
+
+
+def test_an_episode_whose_bag_was_deleted_is_not_used_any_more(record):
+    data = record(3).data
+    replay = replay_of(data)
+    replay.read()
+    shutil.rmtree(sorted(data.bags.iterdir())[0])
+    assert replay.replay().left_out == {'its bag is gone': 1}
+
+
+def test_one_episode_in_twenty_is_held_out_whatever_else_there_is(record):
+    ids = [f'20261123T101500_robot_{number:08x}' for number in range(4000)]
+    assert 150 < sum(map(is_held_out, ids)) < 250
+
+
+def test_another_layout_is_another_store(record):
+    data = record(2).data
+    larger = LAYOUT.model_copy(update={'image_size': 64})
+    replay_of(data).read()
+    assert replay_of(data, larger).read() == 2
+
+
+def test_worker_processes_read_the_same(record, monkeypatch):
+    data = record(12).data
+    alone = EpisodeStore(data.root / 'alone', LAYOUT)
+    with alone.locked():
+        alone.append([read_transitions(path, LAYOUT) for path in sorted(data.bags.iterdir())])
+    monkeypatch.setattr('mtopt_policy.learner.log_replay.WORTH_A_WORKER', 2)
+    monkeypatch.setattr('os.cpu_count', lambda: 2)
+    replay = replay_of(data)
+    replay.read()
+    np.testing.assert_array_equal(replay.store.images(np.arange(24)), alone.images(np.arange(24)))
