@@ -57,7 +57,8 @@ class StoreLayout(BaseModel):
                 ('state', np.float32, 2),
                 ('terminal', np.bool_),
                 ('images', np.int64, len(self.views) + 1),
-            ]
+            ],
+            align=True,
         )
 
     def pack(self, jpeg: bytes) -> bytes:

@@ -1,0 +1,220 @@
+"""The whole learner: from bags to a Q-function that separates success from failure; resuming; bad inputs."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from mtopt_core.checkpoint import load_checkpoint, load_manifest, newest_checkpoint
+from mtopt_core.configuration import CellConfiguration
+from mtopt_core.errors import CheckpointError, ConfigurationError
+from mtopt_core.tasks import TaskSet, load_tasks
+from mtopt_policy.learner.configuration import load_trainer
+from mtopt_policy.learner.impersonation import Impersonation
+from mtopt_policy.learner.trainer import TrainingError
+from mtopt_policy.learner.training import Training, TrainingOptions
+from mtopt_policy.manifest import PolicyManifest
+from mtopt_policy.q_network import QNetwork
+
+TASKS = load_tasks()
+QUICK = ('batch=24', 'targets.averaging=0.05', 'targets.lag=10', 'targets.cem_samples=16')
+
+
+class Notes:
+    """What a training told."""
+
+    def __init__(self):
+        self.losses, self.exported_steps = [], []
+
+    def stepped(self, step, interval):
+        self.losses.append(interval.loss)
+
+    def exported(self, path, manifest):
+        self.exported_steps.append(manifest.training.steps)
+
+
+def training(data, out, **changes) -> Training:
+    options = {'overrides': QUICK, 'sources': ('simulator',), 'tasks': TASKS, 'cell': CellConfiguration()} | changes
+    made = Training(TrainingOptions(data=data, out=out, **options))
+    made.read()
+    return made
+
+
+def run(made: Training, steps: int) -> Notes:
+    notes = Notes()
+    made.run(steps, threading.Event(), notes)
+    return notes
+
+
+def test_q_separates_closings_that_succeed_from_those_that_fail(record, tmp_path):
+    data = record(200).data
+    made = training(data, tmp_path / 'out')
+    notes = run(made, 150)
+    assert notes.losses[-1] < notes.losses[0]
+    manifest = load_manifest(newest_checkpoint(made.folder.policies), PolicyManifest)
+    assert manifest.training.areas_under_curve == {'lift-can': 1.0}, 'of ten held-out closings'
+    assert manifest.outcome_sources == ('simulator',)
+    assert manifest.training.episodes == len(made.learner.replay.training) > 180
+
+
+def test_an_exported_policy_is_the_averaged_network(record, tmp_path):
+    made = training(record(10).data, tmp_path / 'out')
+    run(made, 3)
+    weights, manifest = load_checkpoint(newest_checkpoint(made.folder.policies), PolicyManifest)
+    network = QNetwork(manifest.network)
+    network.load_state_dict(weights)
+    for ours, theirs in zip(network.parameters(), made.learner.targets.averaged.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+
+
+def test_the_same_seed_trains_the_same_network(record, tmp_path):
+    data = record(10).data
+    states = []
+    for name in ('first', 'second'):
+        made = training(data, tmp_path / name)
+        run(made, 6)
+        states.append(made.learner.trainer.state())
+    for key, tensor in states[0].items():
+        torch.testing.assert_close(states[1][key], tensor, rtol=0, atol=0, msg=key)
+
+
+def test_a_training_goes_on_where_it_was_stopped(record, tmp_path):
+    data = record(10).data
+    first = training(data, tmp_path / 'out')
+    run(first, 5)
+    stopped = {key: tensor.clone() for key, tensor in first.learner.trainer.state().items()}
+    second = training(data, tmp_path / 'out')
+    assert second.step == 5
+    for key, tensor in second.learner.trainer.state().items():
+        torch.testing.assert_close(tensor, stopped[key], rtol=0, atol=0, msg=key)
+    assert run(second, 8).exported_steps == [8]
+    assert second.measured.steps == 3
+    assert second.measured.episodes == 0, 'the store was reused'
+
+
+def test_a_training_that_is_told_to_stop_exports_what_it_has(record, tmp_path):
+    made = training(record(10).data, tmp_path / 'out')
+    stop, notes = threading.Event(), Notes()
+    threading.Timer(0.5, stop.set).start()
+    made.run(100_000, stop, notes)
+    assert 0 < made.step < 100_000
+    assert notes.exported_steps == [made.step]
+
+
+def test_a_training_can_start_from_a_policy(record, tmp_path):
+    data = record(10).data
+    run(training(data, tmp_path / 'first'), 3)
+    start = newest_checkpoint(tmp_path / 'first' / 'policy')
+    second = training(data, tmp_path / 'second', start=start)
+    weights, manifest = load_checkpoint(start, PolicyManifest)
+    for key, tensor in second.learner.targets.averaged.state_dict().items():
+        torch.testing.assert_close(tensor, weights[key], rtol=0, atol=0)
+    run(second, 1)
+    exported = load_manifest(newest_checkpoint(second.folder.policies), PolicyManifest)
+    assert exported.training.started_from == manifest.version
+
+
+def test_new_bags_and_outcomes_are_taken_in_by_reading_again(record, tmp_path):
+    made = training(record(10).data, tmp_path / 'out')
+    before = made.learner.buffers.sizes.sum()
+    record(10)
+    made.read()
+    assert made.learner.buffers.sizes.sum() > before
+
+
+def test_only_the_policies_asked_for_are_kept(record, tmp_path):
+    data = record(10).data
+    for steps in (1, 2, 3):
+        run(training(data, tmp_path / 'out', overrides=(*QUICK, 'keep=2')), steps)
+    kept = sorted(path.name[-6:] for path in (tmp_path / 'out' / 'policy').iterdir())
+    assert kept == ['000002', '000003']
+
+
+def test_batches_are_balanced_between_tasks_and_outcomes(record, tmp_path):
+    record(40, task='lift-milk')
+    made = training(record(4).data, tmp_path / 'out', impersonation=Impersonation.NONE)
+    labelled, _ = made.learner.step()
+    counts = np.zeros((len(TASKS), 2), int)
+    np.add.at(counts, (labelled.tasks, labelled.successes.astype(int)), 1)
+    assert counts[TASKS.index('lift-can')].tolist() == [6, 6]
+    assert counts[TASKS.index('lift-milk')].tolist() == [12, 0], 'no success yet: failures only'
+    made.learner.close()
+
+
+def test_without_bags_the_error_says_so(record, tmp_path):
+    made = training(record(0).data, tmp_path / 'out')
+    with pytest.raises(TrainingError, match=r'holds no episode to learn from \(no bags\)'):
+        run(made, 1)
+
+
+def test_without_outcomes_the_error_names_the_sources_and_the_way_out(record, tmp_path):
+    made = training(record(3).data, tmp_path / 'out', sources=('human', 'detector'))
+    with pytest.raises(TrainingError, match=r'no outcome is known.*human, detector.*--outcomes simulator'):
+        run(made, 1)
+
+
+def test_without_any_success_there_is_nothing_to_learn(record, tmp_path):
+    made = training(record(3, task='lift-milk').data, tmp_path / 'out', impersonation=Impersonation.NONE)
+    with pytest.raises(TrainingError, match=r'none of the 3 episodes .* is a success for any task'):
+        run(made, 1)
+
+
+def test_a_loss_that_is_not_finite_stops_and_leaves_checkpoints_and_weights_as_they_were(record, tmp_path):
+    data = record(10).data
+    made = training(data, tmp_path / 'out')
+    run(made, 2)
+    good = newest_checkpoint(made.folder.policies)
+    poisoned = training(data, tmp_path / 'out')
+    with torch.no_grad():
+        next(iter(poisoned.learner.targets.averaged.parameters())).fill_(torch.nan)
+    with pytest.raises(TrainingError, match=r'not finite at step 3; checkpoints are as they were'):
+        run(poisoned, 20)
+    assert newest_checkpoint(made.folder.policies) == good
+    online = poisoned.learner.trainer.state()
+    assert all(tensor.isfinite().all() for key, tensor in online.items() if key.startswith('online.'))
+
+
+def test_a_state_of_other_tasks_is_refused(record, tmp_path):
+    data = record(10).data
+    run(training(data, tmp_path / 'out'), 1)
+    fewer = TaskSet(skills=TASKS.skills, tasks=TASKS.tasks[:-1])
+    with pytest.raises(CheckpointError, match='was trained for tasks'):
+        training(data, tmp_path / 'out', tasks=fewer)
+
+
+def test_a_policy_of_another_action_space_is_refused(record, tmp_path):
+    data = record(10).data
+    run(training(data, tmp_path / 'out'), 1)
+    with pytest.raises(CheckpointError, match='has the action space'):
+        training(data, tmp_path / 'full', setting='full', start=newest_checkpoint(tmp_path / 'out' / 'policy'))
+
+
+def test_a_damaged_state_is_refused_with_the_way_out(record, tmp_path):
+    data = record(10).data
+    run(training(data, tmp_path / 'out'), 1)
+    state = next((tmp_path / 'out' / 'trainer').rglob('weights.safetensors'))
+    state.write_bytes(state.read_bytes()[:-1] + b'\xff')
+    with pytest.raises(CheckpointError, match=r'sha256.*delete .* to go on from the state before it'):
+        training(data, tmp_path / 'out')
+
+
+def test_presets_are_valid_and_can_be_changed():
+    assert load_trainer('paper').targets.lag == 6000
+    assert load_trainer('small', ['targets.discount=0.75', 'rebalancing.success_share=null']).targets.discount == 0.75
+
+
+@pytest.mark.parametrize('override', ['discount=0.5', 'targets.discont=0.5', 'targets.discount'])
+def test_a_misspelt_override_is_an_error_that_names_it(override):
+    with pytest.raises(ConfigurationError, match=override.partition('=')[0]):
+        load_trainer('small', [override])
+
+
+def test_a_value_out_of_range_is_an_error_that_names_it():
+    with pytest.raises(ConfigurationError, match=r'targets\.discount'):
+        load_trainer('small', ['targets.discount=1.5'])
+
+
+def test_an_unknown_source_is_an_error(record, tmp_path):
+    with pytest.raises(Exception, match='oracle'):
+        training(record(1).data, tmp_path / 'out', sources=('oracle',))
