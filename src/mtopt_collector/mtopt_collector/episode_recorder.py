@@ -49,8 +49,8 @@ class EpisodeRecorder:
     """Takes every message of a robot and records those of its episodes.
 
     A lock-step simulator shows the scene once, after the reset and before the episode is announced: what the first
-    action is decided on is already past when recording starts. So the newest observation, with its images and joint
-    state, and what is latched are always remembered, and open the bag.
+    action is decided on is already past when recording starts. So the newest observation and joint state, the newest
+    images and what is latched are always remembered, and open the bag.
 
     Args:
         folder: Folder of the bags.
@@ -175,18 +175,8 @@ class EpisodeRecorder:
                 self._completeness.answered(step.step, stamp_of(step.end) if step.accepted else 0)
 
     def _forerunners(self, since: int) -> list[RawMessage]:
+        """Return what came before the episode was announced but belongs to it, an observation after its images."""
         latched = [message for name, message in self._remembered.items() if name in LATCHED_TOPICS]
-        observation = self._remembered.get('observation')
-        if observation is None or observation.stamp < since:
-            return latched
-        decoded = deserialize(observation.cdr, OBSERVATION)
-        images = [
-            image
-            for camera, stamp in zip(decoded.cameras, map(stamp_of, decoded.image_stamps), strict=True)
-            for image in self._images.get(camera_topic(camera), ())
-            if image.stamp == stamp
-        ]
-        if len(images) < len(decoded.cameras):
-            return latched
-        joints = [message for name, message in self._remembered.items() if name == 'joint_states']
-        return [*latched, *joints, *images, observation]
+        timed = [message for images in self._images.values() for message in images]
+        timed += [self._remembered[name] for name in ('joint_states', 'observation') if name in self._remembered]
+        return [*latched, *(message for message in timed if message.stamp >= since)]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from mtopt_core.bag import BagReader, BagWriter
 from mtopt_core.configuration import CellConfiguration
-from mtopt_core.episode import Episode, EpisodeInfo, Observation, Outcome, Step
+from mtopt_core.episode import Episode, EpisodeInfo, Observation, Outcome, Step, Termination
 from mtopt_core.errors import BagError
 from mtopt_core.message_types import (
     ACTION,
@@ -210,11 +211,15 @@ def _namespace(bag: BagReader) -> str:
 
 
 def _info(serialised: list[bytes]) -> EpisodeInfo:
-    """Return what the episode is: as it ended, or as it started where the end is missing."""
+    """Return what the episode is: as it ended, or aborted where a crash cut it off before its end."""
     messages = [deserialize(cdr, EPISODE_INFO) for cdr in serialised]
     if not messages:
         raise ValueError('it is empty: no message on the episode topic')
-    return episode_info_from_message(max(messages, key=lambda message: message.phase))
+    newest = max(messages, key=lambda message: message.phase)
+    info = episode_info_from_message(newest)
+    if newest.phase == PHASE_END:
+        return info
+    return replace(info, termination=Termination.ABORTED, message='cut off before its end')
 
 
 def _assemble(
@@ -237,6 +242,9 @@ def _assemble(
     if not observations:
         raise ValueError('it is empty: no observation was recorded')
 
+    if info.termination is Termination.ABORTED:
+        observations = _without_blind_end(observations, images)
+
     def observation_at(stamp: int) -> Observation:
         message = deserialize(observations[stamp], OBSERVATION)
         jpegs = {}
@@ -257,3 +265,14 @@ def _assemble(
         if stamp < last or action.terminate:
             steps.append(Step(observation_at(stamp), action))
     return Episode(info, tuple(steps), observation_at(last))
+
+
+def _without_blind_end(observations: dict[int, bytes], images: dict[tuple[str, int], bytes]) -> dict[int, bytes]:
+    """Return the observations without those at the end whose images a crash or a stop cut off."""
+
+    def sees(cdr: bytes) -> bool:
+        message = deserialize(cdr, OBSERVATION)
+        return all(key in images for key in zip(message.cameras, map(stamp_of, message.image_stamps), strict=True))
+
+    seeing = max((stamp for stamp, cdr in observations.items() if sees(cdr)), default=max(observations))
+    return {stamp: cdr for stamp, cdr in observations.items() if stamp <= seeing}

@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mcap.reader import make_reader
+from mcap_ros2.decoder import DecoderFactory
+from sensor_msgs.msg import CompressedImage, JointState
+
+from mtopt_core.bag import partial_bags
+from mtopt_core.description.cell_table import ARM
+from mtopt_core.episode import Action, EpisodeInfo, Observation, Outcome, Termination, Verdict
+from mtopt_core.episode_bag import read_episode, read_outcomes
+from mtopt_core.images import encode_jpeg
+from mtopt_msgs import msg
+from mtopt_msgs.srv import SetEpisode
+from mtopt_node.conversions import (
+    action_to_message,
+    episode_info_to_message,
+    header,
+    observation_to_message,
+    outcomes_to_message,
+    time_of,
+)
+from mtopt_node.qos import COMMANDS, EVENTS, IMAGES
+
+SECOND = 1_000_000_000
+CAMERAS = ('main', 'wrist', 'side_left', 'side_right')
+START, END = msg.EpisodeInfo.PHASE_START, msg.EpisodeInfo.PHASE_END
+JPEG = encode_jpeg(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8), 90)
+
+
+def info(episode_id: str = 'episode1', steps: int = 2, termination=Termination.STEP_LIMIT, **fields) -> EpisodeInfo:
+    return EpisodeInfo(
+        episode_id, 'robot1', 'lift-any', 'lift', 'scripted', steps=steps, termination=termination, **fields
+    )
+
+
+class Cell:
+    """Plays the rest of the graph for a recorder."""
+
+    def __init__(self, graph, data: Path, **parameters) -> None:
+        self.graph, self.data = graph, data
+        self.parameters = {'data_folder': str(data), 'minimum_free_megabytes': 0, **parameters}
+        self.start()
+        self.images = {name: graph.publisher(CompressedImage, f'cameras/{name}/compressed', IMAGES) for name in CAMERAS}
+        self.joints = graph.publisher(JointState, 'joint_states', COMMANDS)
+        self.observations = graph.publisher(msg.Observation, 'observation', COMMANDS)
+        self.actions = graph.publisher(msg.Action, 'action', COMMANDS)
+        self.steps = graph.publisher(msg.Step, 'step', COMMANDS)
+        self.truths = graph.publisher(msg.TaskOutcomes, 'true_outcomes', EVENTS)
+
+    def start(self) -> None:
+        self.graph.start('recorder', 'mtopt_collector.recorder_node', **self.parameters)
+
+    def observe(self, stamp: int, cameras=CAMERAS, jpeg: bytes = JPEG) -> None:
+        self.joints.publish(JointState(header=header(stamp), name=['joint1'], position=[0.5]))
+        for name in cameras:
+            self.images[name].publish(CompressedImage(header=header(stamp), format='jpeg', data=jpeg))
+        observation = Observation(stamp, {}, np.array(ARM.home), np.array([0.5, -0.1, 0.2]), 0.3, False, 0.08, 0.2)
+        names = [f'joint{number}' for number in range(1, 8)]
+        self.observations.publish(observation_to_message(observation, dict.fromkeys(CAMERAS, stamp), names))
+
+    def act(self, stamp: int, step: int, episode_id: str = 'episode1') -> None:
+        action = Action(displacement=np.array([0.01, 0.02, -0.03]), yaw_change=0.1, close_gripper=step == 1)
+        self.actions.publish(action_to_message(action, stamp, episode_id, step))
+        self.steps.publish(
+            msg.Step(header=header(stamp), episode_id=episode_id, step=step, accepted=True, end=time_of(stamp + SECOND))
+        )
+
+    def set_episode(self, phase: int, episode: EpisodeInfo) -> SetEpisode.Response:
+        request = SetEpisode.Request(info=episode_info_to_message(episode, phase))
+        return self.graph.call(SetEpisode, 'recorder/set_episode', request)
+
+    def run(self, episode_id: str = 'episode1', jpeg: bytes = JPEG, start: int = SECOND) -> SetEpisode.Response:
+        self.observe(start, jpeg=jpeg)
+        assert self.set_episode(START, info(episode_id, stamp=start)).error_code == SetEpisode.Response.NONE
+        for step in range(2):
+            self.act(start + step * SECOND, step, episode_id)
+            self.observe(start + (step + 1) * SECOND, jpeg=jpeg)
+        return self.set_episode(END, info(episode_id))
+
+
+@pytest.fixture
+def cell(graph, tmp_path) -> Cell:
+    return Cell(graph, tmp_path / 'data')
+
+
+def test_an_episode_is_read_back_from_its_bag_with_the_observation_shown_before_it_was_announced(cell):
+    response = cell.run()
+    assert (response.error_code, response.error_msg, response.dropped) == (0, '', 0)
+    assert response.bag_path == str(cell.data / 'bags' / 'episode1')
+    episode = read_episode(Path(response.bag_path))
+    assert [step.observation.stamp for step in episode.steps] == [SECOND, 2 * SECOND]
+    assert episode.final.stamp == 3 * SECOND
+    assert set(episode.final.images) == set(CAMERAS)
+    assert episode.steps[0].observation.images['wrist'] == JPEG
+    assert np.allclose(episode.steps[1].action.displacement, [0.01, 0.02, -0.03])
+    assert [step.action.close_gripper for step in episode.steps] == [False, True]
+    assert episode.info.termination is Termination.STEP_LIMIT
+    assert episode.info.steps == 2
+
+
+def test_the_mcap_library_reads_the_bag_too(cell):
+    path = Path(cell.run().bag_path)
+    with next(path.glob('*.mcap')).open('rb') as file:
+        reader = make_reader(file, decoder_factories=[DecoderFactory()])
+        messages = [(channel.topic, ros) for _, channel, _, ros in reader.iter_decoded_messages()]
+    phases = [ros.phase for topic, ros in messages if topic == '/robot1/episode']
+    assert phases == [START, END]
+    main = [bytes(ros.data) for topic, ros in messages if topic == '/robot1/cameras/main/compressed']
+    assert main == [JPEG] * 3
+    (q_value, _) = [ros.q_value for topic, ros in messages if topic == '/robot1/action']
+    assert math.isnan(q_value)
+
+
+def test_the_end_waits_for_the_final_observation_and_its_images(cell):
+    cell.observe(SECOND)
+    cell.set_episode(START, info())
+    cell.act(SECOND, 0)
+    request = SetEpisode.Request(info=episode_info_to_message(info(steps=1), END))
+    client = cell.graph.node.create_client(SetEpisode, 'recorder/set_episode')
+    client.wait_for_service(10)
+    ending = client.call_async(request)
+    cell.observe(2 * SECOND, cameras=CAMERAS[1:])
+    with pytest.raises(AssertionError, match='no answer in time'):
+        cell.graph.result(ending, timeout=0.3)
+    cell.images['main'].publish(CompressedImage(header=header(2 * SECOND), format='jpeg', data=JPEG))
+    assert cell.graph.result(ending).error_msg == ''
+    assert read_episode(cell.data / 'bags' / 'episode1').final.stamp == 2 * SECOND
+
+
+def test_an_episode_without_its_final_observation_is_recorded_as_aborted(graph, tmp_path):
+    cell = Cell(graph, tmp_path / 'data', final_timeout=0.2)
+    cell.observe(SECOND)
+    cell.set_episode(START, info())
+    cell.act(SECOND, 0)
+    response = cell.set_episode(END, info(steps=1))
+    assert 'final observation' in response.error_msg
+    assert read_episode(Path(response.bag_path)).info.termination is Termination.ABORTED
+
+
+def test_the_true_outcomes_of_the_final_state_are_recorded_once_under_the_episode(cell):
+    def grade(stamp: int, verdict: Verdict) -> None:
+        outcomes = [Outcome('lift-any', verdict, float(verdict))]
+        cell.truths.publish(outcomes_to_message(outcomes, stamp, '', 'simulator'))
+
+    grade(SECOND, Verdict.FAILURE)
+    cell.observe(SECOND)
+    cell.set_episode(START, info(simulated=True, stamp=SECOND))
+    cell.act(SECOND, 0)
+    cell.observe(2 * SECOND)
+    grade(2 * SECOND, Verdict.SUCCESS)
+    path = Path(cell.set_episode(END, info(steps=1, simulated=True)).bag_path)
+    (grading,) = read_outcomes(path)
+    assert (grading.episode_id, grading.source) == ('episode1', 'simulator')
+    assert grading.outcomes == [Outcome('lift-any', Verdict.SUCCESS, 1.0)]
+
+
+def test_a_second_start_is_refused_and_an_empty_id_ends_whatever_runs(cell):
+    cell.observe(SECOND)
+    cell.set_episode(START, info())
+    refused = cell.set_episode(START, info('episode2'))
+    assert refused.error_code == SetEpisode.Response.ALREADY_RECORDING
+    assert 'episode1' in refused.error_msg
+    assert cell.set_episode(END, info('')).error_code == SetEpisode.Response.NONE
+    assert read_episode(cell.data / 'bags' / 'episode1').info.termination is Termination.ABORTED
+    assert cell.set_episode(END, info('episode2')).error_code == SetEpisode.Response.NOT_RECORDING
+
+
+def test_a_recorder_told_to_stop_keeps_the_running_episode_as_aborted(cell):
+    cell.observe(SECOND)
+    cell.set_episode(START, info(stamp=SECOND))
+    assert cell.graph.stop('recorder') == 0
+    episode = read_episode(cell.data / 'bags' / 'episode1')
+    assert episode.info.termination is Termination.ABORTED
+    assert 'stopped' in episode.info.message
+
+
+def test_what_a_killed_recorder_had_written_is_salvaged_by_the_next_one(cell):
+    noise = np.random.default_rng(1).integers(0, 256, (256, 256, 3), np.uint8)
+    cell.observe(SECOND)
+    cell.set_episode(START, info(stamp=SECOND))
+    for step in range(8):
+        cell.act((step + 1) * SECOND, step)
+        cell.observe((step + 2) * SECOND, jpeg=encode_jpeg(noise, 95))
+    (partial,) = partial_bags(cell.data / 'bags')
+    cell.graph.wait_until(lambda: sum(file.stat().st_size for file in partial.glob('*.mcap')) > 7 * 4 * 50_000)
+    cell.graph.kill('recorder')
+    assert partial.exists()
+    cell.start()
+    cell.graph.wait_until(lambda: 'kept what was whole' in cell.graph.log('recorder'))
+    episode = read_episode(cell.data / 'bags' / 'episode1')
+    assert episode.info.task == 'lift-any'
+    assert episode.info.termination is Termination.ABORTED
+    assert len(episode.steps) >= 5
+    assert not partial.exists()
+
+
+def test_a_full_disk_is_reported_and_recording_goes_on_once_there_is_room(graph, tmp_path):
+    disk = tmp_path / 'disk'
+    disk.mkdir()
+    mounted = subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', str(disk)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip('mounting a small disk needs root')
+    try:
+        (disk / 'ballast').write_bytes(bytes(700_000))
+        cell = Cell(graph, disk)
+        noise = np.random.default_rng(1).integers(0, 256, (256, 256, 3), np.uint8)
+        response = cell.run(jpeg=encode_jpeg(noise, 95))
+        assert response.error_code == SetEpisode.Response.DISK_FULL
+        assert 'No space left' in response.error_msg
+        assert response.dropped > 0
+        (disk / 'ballast').unlink()
+        response = cell.run('episode2', start=9 * SECOND)
+        assert (response.error_code, response.error_msg) == (0, '')
+        assert len(read_episode(Path(response.bag_path)).steps) == 2
+    finally:
+        graph.stop('recorder')
+        subprocess.run(['umount', str(disk)], check=True)
+
+
+def test_an_episode_is_not_started_without_room_for_it(graph, tmp_path):
+    free = os.statvfs(tmp_path)
+    cell = Cell(graph, tmp_path / 'data', minimum_free_megabytes=free.f_bavail * free.f_frsize // 10**6 + 10**6)
+    response = cell.set_episode(START, info())
+    assert response.error_code == SetEpisode.Response.DISK_FULL
+    assert 'MB are free' in response.error_msg
