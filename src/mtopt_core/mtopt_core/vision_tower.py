@@ -68,6 +68,7 @@ class VisionTower(nn.Module):
                 *_convolution(norm, width, 3),
                 *_convolution(norm, width, 3, stride=2),
             )
+            self.apply(_initialise_for_relu)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the feature map `(B, C, h, w)` of images `(B, 3, S, S) float in [0, 1]`."""
@@ -109,9 +110,6 @@ class FusionHead(nn.Module):
             self.apply(_initialise_as_paper)
         else:
             self.context = nn.Sequential(nn.LayerNorm(hidden), nn.ReLU(), nn.Linear(hidden, width))
-            logit = nn.Linear(64, 1)
-            # Successes are rare: starting near Q = 0.1 spares the first targets from a Q of one half everywhere.
-            nn.init.constant_(logit.bias, -2.0)
             self.trunk = nn.Sequential(
                 _SamePool(2),
                 nn.ReLU(),
@@ -122,8 +120,12 @@ class FusionHead(nn.Module):
                 nn.ReLU(),
                 nn.Linear(64, 64),
                 nn.ReLU(),
-                logit,
             )
+            self.apply(_initialise_for_relu)
+            logit = nn.Linear(64, 1)
+            # Successes are rare: starting near Q = 0.1 spares the first targets from a Q of one half everywhere.
+            nn.init.constant_(logit.bias, -2.0)
+            self.trunk.append(logit)
 
     def forward(self, features: torch.Tensor, blocks: Sequence[torch.Tensor]) -> torch.Tensor:
         """Score N vectors beside each image.
@@ -201,5 +203,13 @@ def _initialise_as_paper(layer: nn.Module) -> None:
     """Draw weights from a truncated normal of standard deviation 0.01, zero biases (Grasping44)."""
     if isinstance(layer, nn.Conv2d | nn.Linear):
         nn.init.trunc_normal_(layer.weight, std=0.01, a=-0.02, b=0.02)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+
+
+def _initialise_for_relu(layer: nn.Module) -> None:
+    """Draw weights that keep the signal's size through ReLU layers without normalisation (He et al. 2015)."""
+    if isinstance(layer, nn.Conv2d | nn.Linear):
+        nn.init.kaiming_normal_(layer.weight, nonlinearity='relu')
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)

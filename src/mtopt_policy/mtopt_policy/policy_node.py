@@ -7,6 +7,7 @@ import statistics
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -63,8 +64,14 @@ class PolicyNode(Node):
         Parameter('observation_timeout', 10.0, 's of wall time for a step and the observation after it', 0.1),
     )
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._active = False
+        self._episode = threading.Lock()
+        self._open = ExitStack()
+
     def configure(self) -> None:
-        """Read the configuration, load the newest checkpoint, open every topic but the action."""
+        """Read the configuration, load the newest checkpoint, open topics and action."""
         cell_file, tasks_file = self.value('cell_file'), self.value('tasks_file')
         self._cell = load_cell(Path(cell_file) if cell_file else None)
         self._tasks = load_tasks(Path(tasks_file) if tasks_file else None)
@@ -73,29 +80,37 @@ class PolicyNode(Node):
         self._inbox = Inbox()
         self._decided_on = -1
         self._refused = ''
-        self._episode = threading.Lock()
-        self._active = False
 
         messages = MutuallyExclusiveCallbackGroup()
-        for camera in self._cell.cameras:
-            on_image = partial(self._on_image, camera)
+        subscriptions = [
             self.create_subscription(
-                CompressedImage, f'cameras/{camera}/compressed', on_image, IMAGES, callback_group=messages
+                CompressedImage,
+                f'cameras/{camera}/compressed',
+                partial(self._on_image, camera),
+                IMAGES,
+                callback_group=messages,
             )
-        self.create_subscription(
-            msg.Observation, 'observation', self._on_observation, COMMANDS, callback_group=messages
-        )
-        self.create_subscription(msg.Step, 'step', self._inbox.add_step, COMMANDS, callback_group=messages)
+            for camera in self._cell.cameras
+        ]
+        subscriptions += [
+            self.create_subscription(
+                msg.Observation, 'observation', self._on_observation, COMMANDS, callback_group=messages
+            ),
+            self.create_subscription(msg.Step, 'step', self._inbox.add_step, COMMANDS, callback_group=messages),
+        ]
+        for subscription in subscriptions:
+            self._open.callback(self.destroy_subscription, subscription)
         self._actions = self.create_publisher(msg.Action, 'action', COMMANDS)
+        self._open.callback(self.destroy_publisher, self._actions)
         self._model_version = self.create_publisher(msg.ModelVersion, 'policy/model_version', LATCHED)
+        self._open.callback(self.destroy_publisher, self._model_version)
         self._watch = CheckpointWatch(Path(self.value('checkpoints')), self._load)
         if self.value('checkpoints'):
             self._refresh()
-            steady = Clock(clock_type=ClockType.STEADY_TIME)
-            self.create_timer(
-                WATCH_PERIOD, self._refresh, callback_group=MutuallyExclusiveCallbackGroup(), clock=steady
-            )
-        self._server = ActionServer(
+            steady, group = Clock(clock_type=ClockType.STEADY_TIME), MutuallyExclusiveCallbackGroup()
+            timer = self.create_timer(WATCH_PERIOD, self._refresh, callback_group=group, clock=steady)
+            self._open.callback(self.destroy_timer, timer)
+        server = ActionServer(
             self,
             RunPolicy,
             'policy/run',
@@ -104,6 +119,7 @@ class PolicyNode(Node):
             cancel_callback=lambda _: CancelResponse.ACCEPT,
             callback_group=ReentrantCallbackGroup(),
         )
+        self._open.callback(server.destroy)
 
     def activate(self) -> None:
         """Take goals."""
@@ -115,8 +131,8 @@ class PolicyNode(Node):
         self._active = False
 
     def cleanup(self) -> None:
-        """Close the action."""
-        self._server.destroy()
+        """Close topics and action."""
+        self._open.close()
 
     def _on_image(self, camera: str, image: CompressedImage) -> None:
         self._inbox.add_image(camera, stamp_of(image.header.stamp), bytes(image.data))

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import torch
+
+from mtopt_policy.q_network import QNetwork, QNetworkConfiguration
+
+torch.set_num_threads(1)
+TASKS = 12
+
+
+def trainable(network: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+
+
+def test_the_paper_network_has_the_papers_parameters():
+    with torch.device('meta'):
+        network = QNetwork(QNetworkConfiguration.paper(TASKS))
+    # Grasping44 has 1,242,817; the block of the one-hot adds 12 * 256 + 256.
+    assert trainable(network) == 1_246_145
+
+
+def test_the_paper_network_has_seven_convolutions_before_the_fusion_and_nine_after():
+    with torch.device('meta'):
+        network = QNetwork(QNetworkConfiguration.paper(TASKS))
+
+    def convolutions(module):
+        return sum(isinstance(layer, torch.nn.Conv2d) for layer in module.modules())
+
+    assert convolutions(network.towers) == 7
+    assert convolutions(network.fusion) == 9
+
+
+def test_every_view_has_a_tower_of_its_own_and_their_maps_are_summed():
+    torch.manual_seed(0)
+    network = QNetwork(QNetworkConfiguration.small(TASKS)).eval()
+    images = torch.rand(1, 2, 3, 64, 64)
+    main, wrist = network.towers[0](images[:, 0]), network.towers[1](images[:, 1])
+    assert torch.allclose(network.tower(images), main + wrist, atol=1e-6)
+    assert not torch.allclose(network.towers[1](images[:, 0]), main)
+
+
+def test_one_pass_gives_the_same_as_tower_and_head():
+    torch.manual_seed(0)
+    network = QNetwork(QNetworkConfiguration.small(TASKS)).eval()
+    images, actions, state = torch.rand(3, 2, 3, 64, 64), torch.randn(3, 8), torch.rand(3, 2)
+    task = torch.eye(TASKS)[[0, 5, 11]]
+    logits = network(images, actions, state, task)
+    assert logits.shape == (3,)
+    assert torch.allclose(logits, network.head(network.tower(images), actions[:, None], state, task)[:, 0], atol=1e-5)
+
+
+def test_q_depends_on_image_action_state_and_task():
+    torch.manual_seed(0)
+    network = QNetwork(QNetworkConfiguration.small(TASKS)).eval()
+    inputs = [torch.rand(1, 2, 3, 64, 64), torch.rand(1, 8), torch.rand(1, 2), torch.eye(TASKS)[:1]]
+    logit = network(*inputs)
+    others = [torch.rand(1, 2, 3, 64, 64), torch.rand(1, 8), torch.rand(1, 2), torch.eye(TASKS)[1:2]]
+    for index, other in enumerate(others):
+        changed = [*inputs[:index], other, *inputs[index + 1 :]]
+        assert (network(*changed) - logit).abs() > 1e-4
+
+
+def test_the_small_network_starts_at_a_low_q():
+    torch.manual_seed(0)
+    network = QNetwork(QNetworkConfiguration.small(TASKS)).eval()
+    logits = network(torch.rand(4, 2, 3, 64, 64), torch.rand(4, 8), torch.rand(4, 2), torch.eye(TASKS)[:4])
+    assert (logits.sigmoid() < 0.25).all()
