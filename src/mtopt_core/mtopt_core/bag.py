@@ -44,7 +44,7 @@ class BagWriter:
         Raises:
             BagError: The id cannot name a folder or is taken, or the folder cannot be written.
         """
-        if Path(episode_id).name != episode_id or episode_id.startswith('.'):
+        if not episode_id or Path(episode_id).name != episode_id or episode_id.startswith('.'):
             raise BagError(f'episode id {episode_id!r} cannot name a folder')
         self._folder = folder
         self._path = folder / episode_id
@@ -67,13 +67,16 @@ class BagWriter:
             topic: Absolute name of the topic.
             type_name: Message type, for instance `sensor_msgs/msg/JointState`.
             cdr: The serialised message.
-            stamp_ns: When it was received, ns.
+            stamp_ns: When it was received, ns, not negative.
             latched: Whether late subscribers get the topic's last message; the first message of a topic decides.
 
         Raises:
-            BagError: The disk is full or fails, the type is unknown, or the bag is closed.
+            DiskFullError: There is no room left.
+            BagError: The disk fails, the type is unknown, the stamp negative, or the bag closed.
         """
         self._check_open()
+        if stamp_ns < 0:
+            raise BagError(f'a message on {topic} has the negative stamp {stamp_ns} ns; is its clock set?')
         if topic not in self._channels:
             known = describe(type_name)
             self._channels[topic] = self._directory.add_topic(
@@ -92,7 +95,8 @@ class BagWriter:
             The bag.
 
         Raises:
-            BagError: Nothing was written, the disk is full or fails, or the bag is closed.
+            DiskFullError: There is no room left.
+            BagError: Nothing was written, the disk fails, or the bag is closed.
         """
         self._check_open()
         if not self._channels:

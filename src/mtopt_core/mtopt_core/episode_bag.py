@@ -242,8 +242,10 @@ def _assemble(
     if not observations:
         raise ValueError('it is empty: no observation was recorded')
 
+    own = sorted((action for action in actions if action.episode_id == info.episode_id), key=lambda action: action.step)
     if info.termination is Termination.ABORTED:
         observations = _without_blind_end(observations, images)
+        own = [action for action in own if stamp_of(action.header.stamp) <= max(observations)]
 
     def observation_at(stamp: int) -> Observation:
         message = deserialize(observations[stamp], OBSERVATION)
@@ -256,8 +258,7 @@ def _assemble(
 
     last = max(observations)
     steps = []
-    own = (action for action in actions if action.episode_id == info.episode_id)
-    for message in sorted(own, key=lambda message: message.step):
+    for message in own:
         stamp = stamp_of(message.header.stamp)
         if stamp not in observations:
             raise ValueError(f'the observation of step {message.step} at {stamp} ns is missing')
