@@ -17,7 +17,7 @@ setup(
     install_requires=['setuptools'],
     zip_safe=True,
     entry_points={
-        'console_scripts': [],
-        'mtopt.commands': [],
+        'console_scripts': [f'detector_node = {NAME}.detector_node:main'],
+        'mtopt.commands': [f'detector = {NAME}.cli:app'],
     },
 )

@@ -10,10 +10,11 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
@@ -70,6 +71,7 @@ def _listed(tasks: list[tuple[str, str]]) -> str:
 
 
 AnyManifest = TypeVar('AnyManifest', bound=Manifest)
+Model = TypeVar('Model')
 
 
 def new_version(step: int) -> str:
@@ -163,6 +165,39 @@ def load_manifest(path: Path, manifest_type: type[AnyManifest]) -> AnyManifest:
 def newest_checkpoint(folder: Path) -> Path | None:
     """Return the complete checkpoint of the latest version in a folder, None where there is none."""
     return max((manifest.parent for manifest in folder.glob(f'[!.]*/{MANIFEST_FILE}')), default=None)
+
+
+class CheckpointWatch(Generic[Model]):
+    """Keeps the model of the newest checkpoint of a folder that could be loaded.
+
+    Args:
+        folder: Folder of the checkpoints; need not exist yet.
+        load: Loads one.
+
+    Attributes:
+        current: That model, None before there is one.
+    """
+
+    def __init__(self, folder: Path, load: Callable[[Path], Model]) -> None:
+        self._folder = folder
+        self._load = load
+        self._seen: Path | None = None
+        self._loading = threading.Lock()
+        self.current: Model | None = None
+
+    def refresh(self) -> Model | None:
+        """Load the newest checkpoint unless that was tried before; return the model if it is a new one.
+
+        Raises:
+            CheckpointError: It is damaged or does not fit; the model there was stays.
+        """
+        with self._loading:
+            newest = newest_checkpoint(self._folder)
+            if newest is None or newest == self._seen:
+                return None
+            self._seen = newest
+            self.current = self._load(newest)
+            return self.current
 
 
 def _write(path: Path, data: bytes) -> None:

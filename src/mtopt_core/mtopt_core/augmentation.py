@@ -1,0 +1,46 @@
+"""What training does to images so that a network judges the scene and not the pixels' accidents.
+
+Random crop and photometric distortion as in QT-Opt's released preprocessor (tensor2robot, image_transformations.py).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+
+def shift(images: np.ndarray, largest: int, rng: np.random.Generator) -> np.ndarray:
+    """Shift every image by a random number of pixels, repeating its border.
+
+    Args:
+        images: `(..., S, S, 3) uint8`.
+        largest: Largest shift in each direction, px.
+        rng: Source of the shifts.
+
+    Returns:
+        `(..., S, S, 3) uint8`, a new array.
+    """
+    size = images.shape[-2]
+    flat = images.reshape(-1, *images.shape[-3:])
+    padded = np.pad(flat, ((0, 0), (largest, largest), (largest, largest), (0, 0)), mode='edge')
+    shifted = np.empty_like(flat)
+    for place, (y, x) in enumerate(rng.integers(0, 2 * largest + 1, (len(flat), 2))):
+        shifted[place] = padded[place, y : y + size, x : x + size]
+    return shifted.reshape(images.shape)
+
+
+def relight(images: torch.Tensor, brightness: float, contrast: float, generator: torch.Generator) -> torch.Tensor:
+    """Change brightness and contrast of every image by a random amount.
+
+    Args:
+        images: `(..., 3, S, S) float in [0, 1]`.
+        brightness: Largest change of brightness.
+        contrast: Largest relative change of contrast.
+        generator: Source of the changes, on the images' device.
+
+    Returns:
+        `(..., 3, S, S) float in [0, 1]`.
+    """
+    draws = torch.rand((2, *images.shape[:-3], 1, 1, 1), generator=generator, device=images.device).mul_(2).sub_(1)
+    gain = 1 + contrast * draws[0]
+    return (images * gain + (0.5 * (1 - gain) + brightness * draws[1])).clamp_(0, 1)

@@ -1,0 +1,64 @@
+"""Balanced training batches: every task weighs the same, and within a task success and failure do."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+class BalancedBatches:
+    """Draws episodes, with a weight for every (episode, task) pair whose outcome is known.
+
+    Rare successes are drawn over and over, as the learner's re-balancing does (paper section IV-B). A task's
+    failures are drawn from episodes of its skill: the near misses. All other known outcomes of a drawn episode
+    are learned from too, since the image tower has already been paid for.
+
+    Args:
+        outcomes: `(N, T) float`, 1 for success, 0 for failure, NaN where nobody knows.
+        own_skill: `(N, T) bool`, whether the episode is of the task's skill.
+        rng: Source of the draws.
+    """
+
+    def __init__(self, outcomes: np.ndarray, own_skill: np.ndarray, rng: np.random.Generator) -> None:
+        self._outcomes = outcomes
+        self._rng = rng
+        self._groups: list[np.ndarray] = []
+        for t in range(outcomes.shape[1]):
+            for verdict in (0, 1):
+                matching = outcomes[:, t] == verdict
+                near = np.flatnonzero(matching & own_skill[:, t])
+                group = near if len(near) else np.flatnonzero(matching)
+                if len(group):
+                    self._groups.append(group)
+
+    def draw(self, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Draw a batch.
+
+        Returns:
+            Rows of the drawn episodes, `(size,) int`, and the weights `(size, T) float32`, which sum to one and
+            are zero where the outcome is unknown.
+        """
+        choice = self._rng.permutation(np.arange(size) % len(self._groups))
+        rows = np.array([self._rng.choice(self._groups[group]) for group in choice])
+        outcomes = self._outcomes[rows]
+        weights = np.zeros(outcomes.shape, np.float32)
+        for verdict in (0, 1):
+            matching = outcomes == verdict
+            weights += matching / np.maximum(matching.sum(axis=0), 1)
+        return rows, weights / weights.sum()
+
+
+def drop_views(present: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    """Hide views at random, never an episode's last one, so that any subset of the cameras will do.
+
+    Args:
+        present: `(B, V) bool`.
+        share: Share of the views to hide.
+        rng: Source of the choice.
+
+    Returns:
+        `(B, V) bool`.
+    """
+    kept = present & (rng.random(present.shape) >= share)
+    spared = np.where(present, rng.random(present.shape), -1.0).argmax(axis=1)
+    kept[np.arange(len(kept)), spared] |= ~kept.any(axis=1)
+    return kept

@@ -1,0 +1,150 @@
+"""Labelled final images: which episodes, what came of them according to whom, and which are held out."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from mtopt_core.catalogue import Catalogue, Row
+from mtopt_core.episode import Outcome, Verdict
+from mtopt_core.errors import LabelError
+from mtopt_core.label_store import LabelStore
+from mtopt_core.paths import DataFolder
+from mtopt_core.progress import Report, silent
+from mtopt_core.tasks import TaskSet
+from mtopt_success_detector.final_images import FinalImages
+from mtopt_success_detector.network import DetectorConfiguration
+
+
+class Split(IntEnum):
+    """What an episode is used for."""
+
+    TRAIN = 0
+    VALIDATION = 1
+    TEST = 2
+
+
+def split_of(row: Row) -> Split:
+    """Return an episode's split: 80 % train, 10 % validation, 10 % test.
+
+    Only ids decide, so an episode once held out stays held out whatever is collected later. A place episode follows
+    the lift it goes on from: both show the same scene.
+    """
+    first = row.previous_episode_id or row.episode_id
+    tenth = int.from_bytes(hashlib.blake2b(first.encode(), digest_size=8).digest(), 'big') % 10
+    return Split.TRAIN if tenth < 8 else Split.VALIDATION if tenth == 8 else Split.TEST
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Episodes with a final image and at least one known outcome.
+
+    Attributes:
+        episode_ids: `N` ids.
+        final_images: Where their images are.
+        present: `(N, V) bool`, which views they have.
+        outcomes: `(N, T) float32`, 1 for success, 0 for failure, NaN where nobody knows.
+        own_skill: `(N, T) bool`, whether the episode is of the task's skill.
+        splits: `(N,) int`, a `Split` each.
+    """
+
+    episode_ids: tuple[str, ...]
+    final_images: FinalImages
+    present: np.ndarray
+    outcomes: np.ndarray
+    own_skill: np.ndarray
+    splits: np.ndarray
+
+    def __len__(self) -> int:
+        """Return the number of episodes."""
+        return len(self.episode_ids)
+
+    def of(self, split: Split) -> Dataset:
+        """Return the episodes of one split."""
+        rows = np.flatnonzero(self.splits == split)
+        return Dataset(
+            tuple(self.episode_ids[row] for row in rows),
+            self.final_images,
+            self.present[rows],
+            self.outcomes[rows],
+            self.own_skill[rows],
+            self.splits[rows],
+        )
+
+    def images(self, rows: np.ndarray) -> np.ndarray:
+        """Return the final images of some rows, `(B, V, S, S, 3) uint8` RGB."""
+        return self.final_images.images([self.episode_ids[row] for row in rows])
+
+
+def load_dataset(
+    data: DataFolder,
+    tasks: TaskSet,
+    sources: Sequence[str],
+    configuration: DetectorConfiguration,
+    report: Report = silent,
+) -> Dataset:
+    """Join the final images of a data folder with the outcomes in its label store.
+
+    Args:
+        data: The folder.
+        tasks: The tasks to judge.
+        sources: Whose outcomes count, the first that has one (`human`, `detector`, `simulator`).
+        configuration: Which views, of which size.
+        report: Told how many of the new bags have been read, first by the catalogue, then for their images.
+
+    Raises:
+        LabelError: A source is unknown, the label store is damaged, or no episode has an outcome of these sources.
+    """
+    rows, final_images = read_final_images(data, configuration, report)
+    store = LabelStore(data)
+    labels = store.all_outcomes(sources)
+    store.close()
+    outcomes = np.array(
+        [[_number(labels.get(row.episode_id, {}).get(task)) for task in tasks.names] for row in rows], np.float32
+    ).reshape(-1, len(tasks))
+    labelled = np.flatnonzero(~np.isnan(outcomes).all(axis=1))
+    if not len(labelled):
+        raise LabelError(
+            f'none of the {len(rows)} episodes in {data.root} has an outcome by {" or ".join(sources)}; '
+            'label some, or name another source'
+        )
+    rows = [rows[n] for n in labelled]
+    episode_ids = tuple(row.episode_id for row in rows)
+    return Dataset(
+        episode_ids,
+        final_images,
+        final_images.present(episode_ids),
+        outcomes[labelled],
+        np.array([[task.skill == row.skill for task in tasks.tasks] for row in rows]),
+        np.array([split_of(row) for row in rows]),
+    )
+
+
+def read_final_images(
+    data: DataFolder, configuration: DetectorConfiguration, report: Report = silent
+) -> tuple[list[Row], FinalImages]:
+    """Return a data folder's episodes that have a final image, and the images.
+
+    Args:
+        data: The folder.
+        configuration: Which views, of which size.
+        report: Told how many of the new bags have been read, first by the catalogue, then for their images.
+    """
+    catalogue = Catalogue(data)
+    catalogue.refresh(report)
+    rows = catalogue.episodes()
+    final_images = FinalImages(data, configuration.views, configuration.image_size)
+    final_images.read({row.episode_id: row.path for row in rows}, report)
+    present = final_images.present([row.episode_id for row in rows]).any(axis=1)
+    return [rows[n] for n in np.flatnonzero(present)], final_images
+
+
+def _number(outcome: Outcome | None) -> float:
+    if outcome is None or outcome.verdict == Verdict.UNSURE:
+        return math.nan
+    return float(outcome.verdict == Verdict.SUCCESS)

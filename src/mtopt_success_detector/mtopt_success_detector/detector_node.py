@@ -1,0 +1,170 @@
+"""The success detector's node: grades final images, publishes and stores the outcomes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.service import Service
+
+from mtopt_core.checkpoint import CheckpointWatch
+from mtopt_core.errors import CheckpointError, ImageError, LabelError, MtoptError, UnknownTaskError
+from mtopt_core.label_store import DETECTOR, LabelStore
+from mtopt_core.paths import DataFolder
+from mtopt_core.tasks import load_tasks
+from mtopt_msgs import msg
+from mtopt_msgs.srv import DetectSuccess
+from mtopt_node.conversions import header, outcomes_to_message
+from mtopt_node.node import ERROR, OK, WARN, Node, run
+from mtopt_node.parameters import Parameter
+from mtopt_node.qos import EVENTS, LATCHED
+from mtopt_success_detector.grader import Grader
+
+WATCH_PERIOD = 2.0  # s between looks into the checkpoint folder
+
+ERROR_CODES: dict[type[MtoptError], int] = {
+    UnknownTaskError: DetectSuccess.Response.UNKNOWN_TASK,
+    ImageError: DetectSuccess.Response.BAD_IMAGE,
+    CheckpointError: DetectSuccess.Response.NO_MODEL,
+    LabelError: DetectSuccess.Response.STORE_FAILED,
+}
+
+
+class DetectorNode(Node):
+    """Answers `DetectSuccess` with the newest checkpoint that fits."""
+
+    NAME = 'success_detector'
+    PARAMETERS: ClassVar[tuple[Parameter, ...]] = (
+        Parameter('tasks_file', '', 'the task set; empty for the shipped config/tasks.yaml'),
+        Parameter('checkpoints', '', "folder of the detector's checkpoints; it may be filled later"),
+        Parameter('data_folder', 'data', 'data folder whose label store gets the outcomes; empty: they are not stored'),
+        Parameter('threads', 1, 'CPU threads of a grading', 1, 64),
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._open = ExitStack()
+        self._refused = ''
+        self._service: Service | None = None
+
+    def configure(self) -> None:
+        """Open the label store, load the newest checkpoint, announce versions from now on."""
+        torch.set_num_threads(self.value('threads'))
+        tasks_file, data_folder = self.value('tasks_file'), self.value('data_folder')
+        self._tasks = load_tasks(Path(tasks_file) if tasks_file else None)
+        self._store: LabelStore | None = None
+        if data_folder:
+            self._store = LabelStore(DataFolder(Path(data_folder)))
+            self._open.callback(self._store.close)
+        self._outcomes = self.create_publisher(msg.TaskOutcomes, 'outcomes', EVENTS)
+        self._open.callback(self.destroy_publisher, self._outcomes)
+        self._model_version = self.create_publisher(msg.ModelVersion, 'success_detector/model_version', LATCHED)
+        self._open.callback(self.destroy_publisher, self._model_version)
+        self._watch = CheckpointWatch(Path(self.value('checkpoints')), self._load)
+        self._refresh()
+        timer = self.create_timer(WATCH_PERIOD, self._refresh, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._open.callback(self.destroy_timer, timer)
+
+    def activate(self) -> None:
+        """Take requests."""
+        self._service = self.create_service(DetectSuccess, 'success_detector/detect', self._detect)
+        self._report_health()
+
+    def deactivate(self) -> None:
+        """Take no requests: the service disappears."""
+        if self._service is not None:
+            self.destroy_service(self._service)
+            self._service = None
+
+    def cleanup(self) -> None:
+        """Close store and topics."""
+        self._open.close()
+
+    def _load(self, path: Path) -> Grader:
+        return Grader.load(path, self._tasks)
+
+    def _refresh(self) -> None:
+        """Load a newer checkpoint; the node has one thread, so no request is in progress."""
+        if not self.value('checkpoints'):
+            return
+        try:
+            grader = self._watch.refresh()
+        except CheckpointError as error:
+            self._refused = str(error)
+        else:
+            if grader is None:
+                return
+            self._refused = ''
+            manifest = grader.manifest
+            self._model_version.publish(
+                msg.ModelVersion(
+                    header=header(self.get_clock().now().nanoseconds, ''),
+                    name=self.NAME,
+                    version=manifest.version,
+                    path=str(Path(self.value('checkpoints')) / manifest.version),
+                    sha256=manifest.sha256,
+                    tasks=list(manifest.tasks),
+                )
+            )
+        self._report_health()
+
+    def _report_health(self) -> None:
+        version = self._watch.current.manifest.version if self._watch.current else 'none'
+        if self._refused:
+            self.report(WARN, f'checkpoint refused, detector {version} stays: {self._refused}')
+        elif self._watch.current is None:
+            folder = self.value('checkpoints')
+            self.report(WARN, f'no detector to grade with in {folder!r}; `mtopt detector train` makes one')
+        else:
+            self.report(OK, f'grading with detector {version}')
+
+    def _detect(self, request: DetectSuccess.Request, response: DetectSuccess.Response) -> DetectSuccess.Response:
+        """Answer one request; every way out has an error code."""
+        try:
+            self._grade(request, response)
+        except MtoptError as error:
+            response.error_code = next(code for kind, code in ERROR_CODES.items() if isinstance(error, kind))
+            response.error_msg = str(error)
+        if response.error_code == DetectSuccess.Response.STORE_FAILED:
+            self.report(ERROR, response.error_msg)
+        return response
+
+    def _grade(self, request: DetectSuccess.Request, response: DetectSuccess.Response) -> None:
+        """Grade, publish and store.
+
+        Raises:
+            MtoptError: One of `ERROR_CODES`.
+        """
+        self._refresh()
+        grader = self._watch.current
+        if grader is None:
+            raise CheckpointError(f'no detector was loaded; train one. {self._refused}'.rstrip())
+        if len(request.cameras) != len(request.images):
+            raise ImageError(f'{len(request.images)} images came with {len(request.cameras)} names of cameras')
+        jpegs = {camera: bytes(image.data) for camera, image in zip(request.cameras, request.images, strict=True)}
+        start = time.perf_counter()
+        outcomes = grader.grade(jpegs, request.tasks)
+        self.figures(grading_time=f'{(time.perf_counter() - start) * 1e3:.1f} ms')
+        version = grader.manifest.version
+        response.outcomes = outcomes_to_message(
+            outcomes, self.get_clock().now().nanoseconds, request.episode_id, DETECTOR, version
+        )
+        if request.episode_id:
+            self._outcomes.publish(response.outcomes)
+            if self._store is not None:
+                self._store.add(request.episode_id, DETECTOR, version, outcomes)
+
+
+def main() -> None:
+    """Run the node."""
+    sys.exit(run(DetectorNode))
+
+
+if __name__ == '__main__':
+    main()
