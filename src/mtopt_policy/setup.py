@@ -17,7 +17,7 @@ setup(
     install_requires=['setuptools'],
     zip_safe=True,
     entry_points={
-        'console_scripts': [],
-        'mtopt.commands': [],
+        'console_scripts': [f'trainer_node = {NAME}.learner.trainer_node:main'],
+        'mtopt.commands': [f'train = {NAME}.learner.cli:train'],
     },
 )

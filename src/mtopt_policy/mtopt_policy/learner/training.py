@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 
 import torch
 
-from mtopt_core.checkpoint import load_checkpoint, new_version
+from mtopt_core.checkpoint import load_checkpoint, load_manifest, new_version
 from mtopt_core.configuration import CellConfiguration
 from mtopt_core.errors import CheckpointError
 from mtopt_core.label_store import DEFAULT_SOURCES
@@ -282,4 +282,4 @@ class Training:
         )
         self._exported_step = self.step
         self.measured.areas_under_curve = areas
-        observer.exported(path, manifest)
+        observer.exported(path, load_manifest(path, PolicyManifest))
