@@ -167,6 +167,18 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return max((manifest.parent for manifest in folder.glob(f'[!.]*/{MANIFEST_FILE}')), default=None)
 
 
+def find_checkpoint(path: Path) -> Path:
+    """Return the checkpoint a person names: its own folder, or a folder of checkpoints, which means the newest.
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    found = path if (path / MANIFEST_FILE).exists() else newest_checkpoint(path)
+    if found is None:
+        raise CheckpointError(f'{path} is no checkpoint and holds none; train one first')
+    return found
+
+
 class CheckpointWatch(Generic[Model]):
     """Keeps the model of the newest checkpoint of a folder that could be loaded.
 
