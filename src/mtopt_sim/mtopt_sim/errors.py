@@ -1,0 +1,9 @@
+"""Errors of the simulated cell."""
+
+from __future__ import annotations
+
+from mtopt_core.errors import MtoptError
+
+
+class SimulationError(MtoptError):
+    """The simulator was asked for what it does not have or cannot do."""

@@ -1,0 +1,156 @@
+"""What a seed decides: which objects lie where, the plate's pose and colour, light, colours, cameras' mounting."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+
+from mtopt_core.description.cell_table import RIGHT_BIN
+from mtopt_core.description.parts import Category, CellTable
+from mtopt_core.kinematics import rotation_from_rpy
+from mtopt_sim.geometry import lowest_point, radius
+
+Objects = Collection[str] | tuple[int, int] | None
+
+PLACES_TRIED = 24
+DROP_HEIGHT = 0.003
+PILE_HEIGHT = 0.05
+WALL_GAP = 0.004
+PLATE_SLACK = 0.004
+
+OBJECT_TINT, SURFACE_TINT = 0.05, 0.03
+CAMERA_SHIFT, CAMERA_TURN = 0.004, 0.012
+LAMP_TILT, LAMP_BRIGHTNESS = 0.35, (0.38, 0.62)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where an object starts: position `(3,)`, m, and rotation `(3, 3)`, base frame."""
+
+    position: np.ndarray
+    rotation: np.ndarray
+
+
+@dataclass(frozen=True)
+class Look:
+    """How the scene looks: everything that changes pictures but no contacts.
+
+    Attributes:
+        object_tints: `(O, 3)`, added to the colour of each category.
+        surface_tint: `(3,)`, added to table and bins.
+        plate_colour: Index of the plate's colour.
+        plate_tint: `(3,)`, added to it.
+        lamp_direction: `(3,)`, of the light's rays.
+        lamp_brightness: In [0, 1].
+        camera_shifts: `(C, 3)` m.
+        camera_turns: `(C, 3)` rad, rotation vectors in the camera's frame.
+    """
+
+    object_tints: np.ndarray
+    surface_tint: np.ndarray
+    plate_colour: int
+    plate_tint: np.ndarray
+    lamp_direction: np.ndarray
+    lamp_brightness: float
+    camera_shifts: np.ndarray
+    camera_turns: np.ndarray
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One scene.
+
+    Attributes:
+        objects: Placements by category.
+        plate_position: `(2,)` m.
+        plate_yaw: rad.
+        look: Colours, light and cameras.
+    """
+
+    objects: dict[str, Placement]
+    plate_position: np.ndarray
+    plate_yaw: float
+    look: Look
+
+
+def draw_scene(table: CellTable, objects: Objects, require: str | None, rng: np.random.Generator) -> Scene:
+    """Draw a scene.
+
+    Args:
+        table: The cell.
+        objects: Categories to lay out; or the smallest and largest number of them; or none, for each category with
+            its own probability and at least one.
+        require: Category that is laid out in any case.
+        rng: Source of everything drawn.
+    """
+    names = _choose(table, objects, rng)
+    if require is not None and require not in names:
+        names.append(require)
+    home = table.bin(table.plate.bin)
+    slack = np.array(home.inside) / 2 - table.plate.radius - table.plate.thickness / 2 - PLATE_SLACK
+    return Scene(
+        objects=place_objects(table, names, rng),
+        plate_position=home.centre + rng.uniform(-slack, slack),
+        plate_yaw=float(rng.uniform(-np.pi, np.pi)),
+        look=_draw_look(table, rng),
+    )
+
+
+def resting_rotation(category: Category, rng: np.random.Generator) -> np.ndarray:
+    """Draw one of the orientations `(3, 3)` a category can lie in, turned about the vertical."""
+    lying = rotation_from_rpy(*category.resting[rng.integers(len(category.resting))])
+    return rotation_from_rpy(0.0, 0.0, rng.uniform(-np.pi, np.pi)) @ lying
+
+
+def place_objects(table: CellTable, names: Collection[str], rng: np.random.Generator) -> dict[str, Placement]:
+    """Lay objects into the right bin: apart where there is room, else dropped onto the others."""
+    home = table.bin(RIGHT_BIN)
+    placed: dict[str, Placement] = {}
+    circles: list[tuple[np.ndarray, float]] = []
+    floor = 0.0
+    for name in names:
+        category = table.category(name)
+        rotation = resting_rotation(category, rng)
+        size = radius(category.shapes, rotation)
+        margin = np.array(home.inside) / 2 - np.minimum(size + WALL_GAP, np.array(home.inside) / 2)
+        places = home.centre + rng.uniform(-margin, margin, (PLACES_TRIED, 2))
+        gaps = [min((np.hypot(*(place - at)) - other for at, other in circles), default=1.0) - size for place in places]
+        best = next((index for index, gap in enumerate(gaps) if gap > 0), int(np.argmax(gaps)))
+        if gaps[best] < 0:
+            floor += PILE_HEIGHT
+        height = DROP_HEIGHT + (floor if gaps[best] < 0 else 0.0) - lowest_point(category.shapes, rotation)
+        placed[name] = Placement(np.append(places[best], height), rotation)
+        circles.append((places[best], size))
+    return placed
+
+
+def _choose(table: CellTable, objects: Objects, rng: np.random.Generator) -> list[str]:
+    names = [category.name for category in table.categories]
+    odds = np.array([category.probability for category in table.categories])
+    if objects is None:
+        drawn = rng.random(len(names)) < odds
+        drawn[rng.choice(len(names), p=odds / odds.sum())] |= not drawn.any()
+        chosen = [name for name, taken in zip(names, drawn, strict=True) if taken]
+    elif isinstance(objects, tuple) and len(objects) == 2 and isinstance(objects[0], int):
+        count = int(rng.integers(objects[0], int(objects[1]) + 1))
+        chosen = list(rng.choice(names, count, replace=False, p=odds / odds.sum()))
+    else:
+        chosen = [name for name in names if name in objects]
+    return [str(name) for name in rng.permutation(chosen)]
+
+
+def _draw_look(table: CellTable, rng: np.random.Generator) -> Look:
+    cameras = len(table.cameras)
+    tilt = rng.uniform(-LAMP_TILT, LAMP_TILT, 2)
+    return Look(
+        object_tints=rng.uniform(-OBJECT_TINT, OBJECT_TINT, (len(table.categories), 3)),
+        surface_tint=rng.uniform(-SURFACE_TINT, SURFACE_TINT, 3),
+        plate_colour=int(rng.integers(len(table.plate.colours))),
+        plate_tint=rng.uniform(-SURFACE_TINT, SURFACE_TINT, 3),
+        lamp_direction=np.append(tilt, -1.0) / np.linalg.norm(np.append(tilt, -1.0)),
+        lamp_brightness=float(rng.uniform(*LAMP_BRIGHTNESS)),
+        camera_shifts=rng.uniform(-CAMERA_SHIFT, CAMERA_SHIFT, (cameras, 3)),
+        camera_turns=rng.uniform(-CAMERA_TURN, CAMERA_TURN, (cameras, 3)),
+    )
