@@ -2,7 +2,7 @@
 
 Makes `.venv`, installs the pinned requirements, builds all packages into `install/` with colcon, and writes
 `.venv/bin/mtopt`. Each stage leaves a stamp, the digest of what it depends on, and is skipped while that holds. Needs
-nothing but Python's standard library. Outside the checkout only missing Debian packages are installed, and only as root.
+nothing but Python's standard library, and installs nothing outside the checkout but missing Debian packages, as root.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class SetupError(Exception):
     """The set-up cannot go on; the message says what to do."""
 
 
-def sourced_ros() -> bool:
+def ros_is_sourced() -> bool:
     """Return whether a ROS 2 Jazzy installation is sourced; it is then used instead of the wheels.
 
     Raises:
@@ -81,6 +81,16 @@ def run(*command: str | Path, **environment: str) -> None:
     subprocess.run([str(part) for part in command], check=True, cwd=ROOT, env={**os.environ, **environment})
 
 
+def forget_workspaces() -> None:
+    """Leave out of the environment what a workspace sourced in this shell put there, also this one.
+
+    Without a sourced ROS only the virtual environment counts; another checkout's messages would be built against.
+    """
+    for name in ('AMENT_PREFIX_PATH', 'CMAKE_PREFIX_PATH', 'COLCON_PREFIX_PATH', 'LD_LIBRARY_PATH', 'PYTHONPATH'):
+        os.environ.pop(name, None)
+    os.environ.pop('_ROS_WHEELS_BOOTSTRAP_COMPLETE', None)
+
+
 def make_environment(with_ros: bool) -> str:
     """Make the virtual environment and install the requirements; return the digest of both."""
     interpreter = digest([str(ROOT), f'{sys.version_info[0]}.{sys.version_info[1]}', str(with_ros)])
@@ -105,7 +115,7 @@ def make_environment(with_ros: bool) -> str:
     if not holds(stamp, requirements):
         print('Installing Python packages (a minute or two, longer on a slow line)', flush=True)
         named = [part for file in files for part in ('--requirement', file)]
-        pip = (PYTHON, '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check')
+        pip = (PYTHON, '-m', 'pip', 'install', '-qq', '--disable-pip-version-check')
         run(*pip, *named, '--constraint', constraints)
         if not with_ros:
             run(PYTHON, mender)
@@ -117,7 +127,7 @@ def build(with_ros: bool, requirements: str) -> None:
     """Build all packages with colcon when something of what it turns into something else has changed."""
     sources = sorted(path for pattern in BUILT for path in (ROOT / 'src').rglob(pattern))
     linked = sorted(str(path) for name in LINKED_FOLDERS for path in (ROOT / name).rglob('*'))
-    value = digest([requirements, *sources, *linked])
+    value = digest([requirements, Path(__file__), *sources, *linked])
     stamp = BUILD / '.sources'
     if holds(stamp, value) and INSTALL.exists():
         return
@@ -157,7 +167,9 @@ def main() -> None:
     if sys.version_info[:2] not in PYTHON_VERSIONS:
         known = ' or '.join('.'.join(map(str, version)) for version in PYTHON_VERSIONS)
         raise SetupError(f'this is Python {sys.version.split()[0]}, mtopt needs {known}: make PYTHON=python3.12')
-    with_ros = sourced_ros()
+    with_ros = ros_is_sourced()
+    if not with_ros:
+        forget_workspaces()
     ensure_packages()
     build(with_ros, make_environment(with_ros))
     write_command()
