@@ -325,7 +325,7 @@ def set_aside(path: Path, reason: str) -> Path:
     """Move a bag that cannot be used to the data folder's `set_aside`, with the reason in `reason.txt`.
 
     Args:
-        path: A bag in the `bags` of a data folder.
+        path: A bag, complete or not, in the `bags` of a data folder.
         reason: Why, for the person who finds it.
 
     Returns:
@@ -336,11 +336,9 @@ def set_aside(path: Path, reason: str) -> Path:
     """
     folder = DataFolder(path.parent.parent).set_aside
     folder.mkdir(parents=True, exist_ok=True)
-    target = folder / path.name
-    for number in itertools.count(1):
-        if not target.exists():
-            break
-        target = folder / f'{path.name}.{number}'
+    name = path.name.removeprefix('.').removesuffix('.partial')
+    names = itertools.chain([name], (f'{name}.{number}' for number in itertools.count(1)))
+    target = next(folder / free for free in names if not (folder / free).exists())
     path.rename(target)
     (target / 'reason.txt').write_text(reason + '\n')
     return target

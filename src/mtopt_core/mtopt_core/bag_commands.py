@@ -92,6 +92,7 @@ def salvage_bags(folder: Folder) -> None:
     Everything up to the damage is kept; at most one chunk is lost. A bag that stays unusable stays set aside.
     """
     data = DataFolder(folder)
+    aside = sorted(data.set_aside.glob('*'))
     for partial in partial_bags(data.bags):
         try:
             print(f'{salvage(partial)}: salvaged')
@@ -99,7 +100,7 @@ def salvage_bags(folder: Folder) -> None:
             print(f'{error}')
         except BagError as error:
             print(f'{set_aside(partial, str(error))}: {error}')
-    for path in sorted(data.set_aside.glob('*')):
+    for path in aside:
         try:
             print(f'{_salvage_copy(path, data.bags)}: salvaged')
         except BagError as error:

@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mtopt_core.episode import Outcome, Verdict
+from mtopt_core.errors import LabelError
+from mtopt_core.label_store import DETECTOR, HUMAN, SIMULATOR, LabelStore, rebuild
+from mtopt_core.paths import DataFolder
+
+
+def _outcome(verdict: Verdict, task: str = 'lift-can', probability: float = 0.5) -> Outcome:
+    return Outcome(task, verdict, probability)
+
+
+FAILURE, SUCCESS, UNSURE = map(_outcome, (Verdict.FAILURE, Verdict.SUCCESS, Verdict.UNSURE))
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> DataFolder:
+    return DataFolder(tmp_path / 'data')
+
+
+@pytest.fixture
+def store(data: DataFolder) -> LabelStore:
+    store = LabelStore(data)
+    yield store
+    store.close()
+
+
+def test_a_human_counts_more_than_a_detector_whichever_came_last(store: LabelStore) -> None:
+    store.add('e1', HUMAN, '', [FAILURE], who='Ada')
+    store.add('e1', DETECTOR, '9', [SUCCESS])
+    store.add('e2', DETECTOR, '9', [SUCCESS])
+    store.add('e2', HUMAN, '', [FAILURE], who='Ada')
+    assert store.all_outcomes() == {'e1': {'lift-can': FAILURE}, 'e2': {'lift-can': FAILURE}}
+
+
+def test_the_newest_version_of_a_detector_counts_whenever_it_graded(store: LabelStore) -> None:
+    store.add('e1', DETECTOR, '20261102T000000_000100', [SUCCESS])
+    store.add('e1', DETECTOR, '20261101T000000_000900', [FAILURE])
+    assert store.outcomes('e1') == {'lift-can': SUCCESS}
+
+
+def test_the_simulator_counts_only_when_asked_for(store: LabelStore) -> None:
+    store.add('e1', SIMULATOR, '', [SUCCESS])
+    assert store.outcomes('e1') == {}
+    assert store.outcomes('e1', [SIMULATOR]) == {'lift-can': SUCCESS}
+    store.add('e1', DETECTOR, '1', [FAILURE])
+    assert store.outcomes('e1', [DETECTOR, SIMULATOR]) == {'lift-can': FAILURE}
+    assert store.outcomes('e1', [SIMULATOR, DETECTOR]) == {'lift-can': SUCCESS}
+
+
+def test_each_task_counts_by_itself(store: LabelStore) -> None:
+    milk = _outcome(Verdict.SUCCESS, 'lift-milk')
+    store.add('e1', DETECTOR, '1', [SUCCESS, milk])
+    store.add('e1', HUMAN, '', [FAILURE], who='Ada')
+    assert store.outcomes('e1') == {'lift-can': FAILURE, 'lift-milk': milk}
+
+
+def test_a_human_may_be_unsure_and_that_counts(store: LabelStore) -> None:
+    store.add('e1', DETECTOR, '1', [SUCCESS])
+    store.add('e1', HUMAN, '', [UNSURE])
+    assert store.outcomes('e1') == {'lift-can': UNSURE}
+
+
+def test_a_human_may_change_the_mind_and_the_journal_keeps_both(data: DataFolder, store: LabelStore) -> None:
+    store.add('e1', HUMAN, '', [SUCCESS], who='Ada')
+    store.add('e1', HUMAN, '', [FAILURE], who='Grace')
+    assert store.outcomes('e1') == {'lift-can': FAILURE}
+    lines = [json.loads(line) for line in data.journal.read_text().splitlines()]
+    assert [(line['who'], line['outcomes'][0]['verdict']) for line in lines] == [
+        ('Ada', 'success'),
+        ('Grace', 'failure'),
+    ]
+
+
+def test_only_humans_are_journalled(data: DataFolder, store: LabelStore) -> None:
+    store.add('e1', DETECTOR, '1', [SUCCESS])
+    store.add('e1', SIMULATOR, '', [SUCCESS])
+    assert data.journal.read_bytes() == b''
+
+
+def test_a_lost_store_is_rebuilt_from_the_journal(data: DataFolder, store: LabelStore) -> None:
+    store.add('e1', HUMAN, '', [SUCCESS], who='Ada')
+    store.add('e1', HUMAN, '', [FAILURE], who='Ada')
+    store.add('e2', HUMAN, '', [UNSURE], who='Ada')
+    before = store.all_outcomes()
+    store.close()
+    for path in data.root.glob('labels.sqlite*'):
+        path.unlink()
+    restored = rebuild(data)
+    assert (restored.labels, restored.torn) == (3, 0)
+    again = LabelStore(data)
+    assert again.all_outcomes() == before
+    again.close()
+
+
+def test_rebuilding_drops_what_no_human_said_and_keeps_detectors(data: DataFolder, store: LabelStore) -> None:
+    store.add('e1', HUMAN, '', [SUCCESS])
+    store.add('e2', DETECTOR, '1', [SUCCESS])
+    data.journal.write_bytes(b'')
+    rebuild(data)
+    assert store.all_outcomes() == {'e2': {'lift-can': SUCCESS}}
+
+
+def test_a_damaged_store_says_how_to_mend_it_and_is_mended(data: DataFolder, store: LabelStore) -> None:
+    store.add('e1', HUMAN, '', [SUCCESS])
+    store.close()
+    data.labels.write_bytes(b'no database' * 1000)
+    with pytest.raises(LabelError, match=r'labels\.sqlite.*mtopt labels rebuild'):
+        LabelStore(data)
+    rebuild(data)
+    again = LabelStore(data)
+    assert again.outcomes('e1') == {'lift-can': SUCCESS}
+    again.close()
+    assert data.labels.with_suffix('.damaged').exists()
+
+
+def test_a_torn_line_costs_only_itself(data: DataFolder, store: LabelStore) -> None:
+    store.add('e1', HUMAN, '', [SUCCESS])
+    whole = data.journal.read_bytes()
+    data.journal.write_bytes(whole + whole[: len(whole) // 2])
+    store.add('e2', HUMAN, '', [FAILURE])
+    restored = rebuild(data)
+    assert (restored.labels, restored.torn) == (2, 1)
+    assert store.all_outcomes() == {'e1': {'lift-can': SUCCESS}, 'e2': {'lift-can': FAILURE}}
+
+
+def test_wherever_the_journal_is_cut_the_labels_before_come_back(data: DataFolder, store: LabelStore) -> None:
+    for number in range(4):
+        store.add(f'e{number}', HUMAN, '', [SUCCESS], who='Ada')
+    journal = data.journal.read_bytes()
+    for size in range(0, len(journal), 13):
+        data.journal.write_bytes(journal[:size])
+        assert rebuild(data).labels >= journal[:size].count(b'\n')
+
+
+ADD = """
+import sys
+from pathlib import Path
+sys.path[:] = {path!r}
+from mtopt_core.episode import Outcome, Verdict
+from mtopt_core.label_store import LabelStore
+from mtopt_core.paths import DataFolder
+store = LabelStore(DataFolder(Path({data!r})))
+number = 0
+while number < {count}:
+    store.add(f'{name}-{{number}}', 'human', '', [Outcome('lift-can', Verdict.SUCCESS, 1.0)], 'Ada')
+    store.add(f'{name}-{{number}}', 'detector', '1', [Outcome('lift-any', Verdict.FAILURE, 0.0)])
+    print(number, flush=True)
+    number += 1
+"""
+
+
+def _adder(data: DataFolder, name: str, count: int) -> subprocess.Popen[str]:
+    code = ADD.format(path=sys.path, data=str(data.root), name=name, count=count)
+    return subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, text=True)
+
+
+def test_several_processes_write_at_once_and_nothing_is_lost(data: DataFolder) -> None:
+    adders = [_adder(data, f'p{number}', 40) for number in range(3)]
+    time.sleep(0.3)
+    while any(adder.poll() is None for adder in adders):
+        rebuild(data)
+    assert [adder.wait() for adder in adders] == [0, 0, 0]
+    for adder in adders:
+        adder.stdout.close()
+    store = LabelStore(data)
+    outcomes = store.all_outcomes()
+    store.close()
+    assert sorted(outcomes) == sorted(f'p{process}-{number}' for process in range(3) for number in range(40))
+    assert all(set(tasks) == {'lift-can', 'lift-any'} for tasks in outcomes.values())
+
+
+def test_what_a_killed_process_confirmed_is_there(data: DataFolder) -> None:
+    with _adder(data, 'p', 10**9) as adder:
+        for line in adder.stdout:
+            if int(line) == 25:
+                adder.send_signal(signal.SIGKILL)
+                break
+    store = LabelStore(data)
+    assert {f'p-{number}' for number in range(26)} <= set(store.all_outcomes())
+    store.close()
+    for path in data.root.glob('labels.sqlite*'):
+        path.unlink()
+    assert rebuild(data).labels >= 26
+
+
+def test_a_label_that_the_disk_refuses_is_not_half_kept(data: DataFolder, store: LabelStore) -> None:
+    store.add('e1', HUMAN, '', [SUCCESS])
+    before = data.journal.read_bytes()
+    code = (
+        'import resource, signal\n'
+        'signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n'
+        + ADD.replace('number = 0\n', 'resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\nnumber = 0\n')
+    ).format(path=sys.path, data=str(data.root), name='p', count=1, limit=len(before) + 20)
+    done = subprocess.run([sys.executable, '-c', code], check=False, capture_output=True, text=True)
+    assert 'LabelError' in done.stderr
+    assert 'labels were not stored in' in done.stderr
+    assert data.journal.read_bytes() == before
+    assert set(store.all_outcomes()) == {'e1'}
+
+
+def test_ten_thousand_episodes_are_stored_and_read_in_seconds(store: LabelStore) -> None:
+    tasks = [_outcome(Verdict.SUCCESS, f'task-{number}') for number in range(12)]
+    graded = {f'episode-{number:05d}': tasks for number in range(10_000)}
+    start = time.perf_counter()
+    store.add_many(DETECTOR, '1', graded)
+    assert len(store.all_outcomes()) == 10_000
+    assert time.perf_counter() - start < 5
+
+
+@pytest.mark.parametrize('source', ['', 'me'])
+def test_an_unknown_source_is_an_error(store: LabelStore, source: str) -> None:
+    with pytest.raises(LabelError, match='known: human, detector, simulator'):
+        store.add('e1', source, '', [SUCCESS])
+    with pytest.raises(LabelError, match='known'):
+        store.all_outcomes([source])
+
+
+def test_what_is_no_outcome_is_refused(store: LabelStore) -> None:
+    with pytest.raises(LabelError, match='model version'):
+        store.add('e1', HUMAN, '1', [SUCCESS])
+    with pytest.raises(LabelError):
+        store.add('e1', DETECTOR, '1', [_outcome(Verdict.SUCCESS, probability=float('nan'))])
+    assert store.all_outcomes() == {}
