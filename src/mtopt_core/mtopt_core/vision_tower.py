@@ -105,8 +105,8 @@ class FusionHead(nn.Module):
                 nn.Flatten(),
                 *_fully_connected(norm, width * (ceil(side / 2) - 6) ** 2, width),
                 *_fully_connected(norm, width, width),
-                nn.Linear(width, 1),
             )
+            self.logit = nn.Linear(width, 1)
             self.apply(_initialise_as_paper)
         else:
             self.context = nn.Sequential(nn.LayerNorm(hidden), nn.ReLU(), nn.Linear(hidden, width))
@@ -122,10 +122,9 @@ class FusionHead(nn.Module):
                 nn.ReLU(),
             )
             self.apply(_initialise_for_relu)
-            logit = nn.Linear(64, 1)
+            self.logit = nn.Linear(64, 1)
             # Successes are rare: starting near Q = 0.1 spares the first targets from a Q of one half everywhere.
-            nn.init.constant_(logit.bias, -2.0)
-            self.trunk.append(logit)
+            nn.init.constant_(self.logit.bias, -2.0)
 
     def forward(self, features: torch.Tensor, blocks: Sequence[torch.Tensor]) -> torch.Tensor:
         """Score N vectors beside each image.
@@ -137,11 +136,22 @@ class FusionHead(nn.Module):
         Returns:
             `(B, N)` logits.
         """
+        return self.score(self.embed(features, blocks))
+
+    def embed(self, features: torch.Tensor, blocks: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Return what the last layer sees, `(B, N, 64)`; arguments as in `forward`."""
         hidden = sum(layer(block) for layer, block in zip(self.blocks, blocks, strict=True))
         batch, number = hidden.shape[:2]
         context = self.context(hidden.flatten(0, 1))
-        fused = self._fuse(features, context, number)
-        return self.trunk(fused).reshape(batch, number)
+        return self.trunk(self._fuse(features, context, number)).unflatten(0, (batch, number))
+
+    def score(self, embedding: torch.Tensor) -> torch.Tensor:
+        """Return the logits `(B, N)` of what `embed` returned.
+
+        In float32 whatever the rest is computed in: a logit of bfloat16 has eight bits, too few to rank 64 actions.
+        """
+        with torch.autocast(embedding.device.type, enabled=False):
+            return self.logit(embedding.float()).squeeze(-1)
 
     def _fuse(self, features: torch.Tensor, context: torch.Tensor, number: int) -> torch.Tensor:
         """Convolve `features + context`, `(B * N, C, h, w)`, without convolving the features N times.

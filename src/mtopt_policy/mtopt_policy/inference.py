@@ -89,17 +89,19 @@ class OpenVinoBackend:
             'INFERENCE_NUM_THREADS': threads,
         }
         self._tower = _compile(core, _Part(network, 'tower'), (images,), options)
-        self._head = _compile(core, _Part(network, 'head'), (features, *vectors), options)
+        self._embed = _compile(core, _Part(network, 'embed'), (features, *vectors), options)
+        self._score = network.fusion.score
 
     def tower(self, images: torch.Tensor) -> torch.Tensor:
         """See `Backend.tower`."""
         return _infer(self._tower, images)
 
+    @torch.inference_mode()
     def head(
         self, features: torch.Tensor, actions: torch.Tensor, state: torch.Tensor, task: torch.Tensor
     ) -> torch.Tensor:
         """See `Backend.head`."""
-        return _infer(self._head, features, actions, state, task)
+        return self._score(_infer(self._embed, features, actions, state, task))
 
 
 class _Part(nn.Module):
@@ -118,8 +120,9 @@ def _compile(
     core: openvino.Core, part: nn.Module, example: tuple[torch.Tensor, ...], options: dict[str, Any]
 ) -> openvino.InferRequest:
     with torch.no_grad(), warnings.catch_warnings():
-        # The sizes of the maps become constants, as they should: the models are compiled for one size.
+        # OpenVINO's converter traces. The maps' sizes become constants, as they should: each model has one size.
         warnings.simplefilter('ignore', torch.jit.TracerWarning)
+        warnings.simplefilter('ignore', DeprecationWarning)
         model = openvino.convert_model(part, example_input=example, input=[tensor.shape for tensor in example])
     return core.compile_model(model, 'CPU', options).create_infer_request()
 

@@ -80,9 +80,15 @@ class QNetwork(nn.Module):
         Returns:
             `(B, N)` logits.
         """
+        return self.fusion.score(self.embed(features, actions, state, task))
+
+    def embed(
+        self, features: torch.Tensor, actions: torch.Tensor, state: torch.Tensor, task: torch.Tensor
+    ) -> torch.Tensor:
+        """Return what the last layer sees, `(B, N, 64)`; arguments as in `head`."""
         closed, height = state[:, None].split(STATE_BLOCKS, dim=2)
         blocks = [*actions.split(ACTION_BLOCKS, dim=2), closed, height * HEIGHT_SCALE, task[:, None]]
-        return self.fusion(features, blocks)
+        return self.fusion.embed(features, blocks)
 
     def forward(
         self, images: torch.Tensor, actions: torch.Tensor, state: torch.Tensor, task: torch.Tensor

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mtopt_core.configuration import StepConfiguration
+from mtopt_policy.action_space import ActionSpace
+from mtopt_policy.inference import OpenVinoBackend, TorchBackend
+from mtopt_policy.q_network import QNetwork, QNetworkConfiguration
+
+torch.set_num_threads(1)
+TASKS = 12
+ACTIONS = 64
+
+
+def calibrated(configuration: QNetworkConfiguration) -> QNetwork:
+    """Return an untrained network whose batch normalisation has seen images, so that its logits differ."""
+    torch.manual_seed(0)
+    network = QNetwork(configuration).train()
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
+            layer.momentum = 1.0
+    images, actions, state, task = inputs(configuration, 8)
+    with torch.no_grad():
+        network(images, actions[:, 0], state, task)
+    return network.eval()
+
+
+def inputs(configuration: QNetworkConfiguration, batch: int = 1) -> tuple[torch.Tensor, ...]:
+    space = ActionSpace.full(StepConfiguration())
+    actions = space.assemble(torch.rand(batch, ACTIONS, 4) * 2 - 1, torch.randint(4, (batch, ACTIONS)))
+    images = torch.rand(batch, len(configuration.views), 3, configuration.image_size, configuration.image_size)
+    return images, actions, torch.rand(batch, 2), torch.eye(TASKS)[torch.randint(TASKS, (batch,))]
+
+
+@pytest.fixture(scope='module', params=['small', 'paper'])
+def network(request) -> QNetwork:
+    if request.param == 'small':
+        return calibrated(QNetworkConfiguration.small(TASKS))
+    # The paper's layers at a third of the pixels.
+    return calibrated(QNetworkConfiguration.paper(TASKS).model_copy(update={'image_size': 240}))
+
+
+def logits(backend, images, actions, state, task) -> torch.Tensor:
+    return backend.head(backend.tower(images), actions, state, task)
+
+
+def test_openvino_in_float32_equals_torch(network):
+    example = inputs(network.configuration)
+    expected = logits(TorchBackend(network, torch.device('cpu')), *example)
+    assert expected.std() > 0.01
+    found = logits(OpenVinoBackend(network, ACTIONS, 1, 'f32'), *example)
+    assert torch.allclose(found, expected, atol=1e-3 * float(expected.std()) + 1e-5)
+
+
+def test_openvino_in_this_cpus_precision_ranks_actions_as_torch_does(network):
+    example = inputs(network.configuration)
+    expected = logits(TorchBackend(network, torch.device('cpu')), *example)[0]
+    found = logits(OpenVinoBackend(network, ACTIONS, 1), *example)[0]
+    assert (found.sigmoid() - expected.sigmoid()).abs().max() < 0.01
+    assert torch.corrcoef(torch.stack([found, expected]))[0, 1] > 0.9
+    # Logits of eight bits would leave a dozen values, and CEM would have to choose among ties.
+    moves = example[1][0, :, 7] == 0
+    assert len(found[moves].unique()) == moves.sum()
