@@ -1,0 +1,120 @@
+"""What an evaluation found: every episode's true outcome on known seeds, and what may be claimed from it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from mtopt_core.errors import MtoptError
+from mtopt_core.statistics import wilson_interval
+
+
+class EvaluationError(MtoptError):
+    """An evaluation's file cannot be read."""
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """One policy on one task; episode i of every policy had the same scene, start pose and seed.
+
+    Attributes:
+        policy: `scripted`, `learned` or `mixture`.
+        model_version: Of the checkpoint, empty for scripted.
+        task: Name of the task attempted.
+        successes: The true outcome of each episode, in the order of the seeds.
+        steps: Actions taken in each episode.
+    """
+
+    policy: str
+    model_version: str
+    task: str
+    successes: tuple[bool, ...]
+    steps: tuple[int, ...]
+
+    @property
+    def rate(self) -> float:
+        """Share of successes, in [0, 1]."""
+        return sum(self.successes) / max(len(self.successes), 1)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % Wilson interval of the success rate."""
+        return wilson_interval(sum(self.successes), len(self.successes))
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Policies compared on the same seeds.
+
+    Attributes:
+        created: UTC, ISO 8601.
+        seed: Episode i of the evaluation follows from this and i.
+        results: One per policy and task.
+    """
+
+    created: str
+    seed: int
+    results: tuple[TaskResult, ...]
+
+    @property
+    def policies(self) -> tuple[str, ...]:
+        """The policies, in the order they were asked for."""
+        return tuple(dict.fromkeys(result.policy for result in self.results))
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks, in the order they were asked for."""
+        return tuple(dict.fromkeys(result.task for result in self.results))
+
+    def find(self, policy: str, task: str) -> TaskResult:
+        """Return the result of a policy on a task; every policy was evaluated on every task."""
+        return next(result for result in self.results if (result.policy, result.task) == (policy, task))
+
+    def save(self, path: Path) -> None:
+        """Write the evaluation as JSON."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(asdict(self), indent=1) + '\n')
+
+    @classmethod
+    def load(cls, path: Path) -> Evaluation:
+        """Read an evaluation.
+
+        Raises:
+            EvaluationError: The file is not one.
+        """
+        try:
+            data = json.loads(path.read_text())
+            results = tuple(
+                TaskResult(**{**row, 'successes': tuple(row['successes']), 'steps': tuple(row['steps'])})
+                for row in data['results']
+            )
+            return cls(created=data['created'], seed=data['seed'], results=results)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise EvaluationError(f'{path} is not an evaluation by `mtopt evaluate --json`: {error}') from None
+
+
+def separates(better: TaskResult, worse: TaskResult) -> bool:
+    """Return whether the intervals do not overlap: only then is the first called better."""
+    return better.interval[0] > worse.interval[1]
+
+
+def verdict(first: TaskResult, second: TaskResult) -> str:
+    """Return which of two policies is better on a task, if that may be said."""
+    for better, worse in ((first, second), (second, first)):
+        if separates(better, worse):
+            return f'{better.policy} is better'
+    return 'not told apart'
+
+
+def pooled(results: Iterable[TaskResult], task: str) -> TaskResult:
+    """Return several tasks' episodes of one policy as one result named `task`."""
+    rows = list(results)
+    return TaskResult(
+        policy=rows[0].policy,
+        model_version=rows[0].model_version,
+        task=task,
+        successes=tuple(success for row in rows for success in row.successes),
+        steps=tuple(steps for row in rows for steps in row.steps),
+    )

@@ -1,0 +1,151 @@
+"""The report's figures: plain numbers in, inline SVG out."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mtopt_bringup.evaluation import Evaluation
+
+INK, QUIET, GRID = '#1b2530', '#67737e', '#e6eaee'
+SUCCESS, FAILURE = '#1d9a6c', '#c9d1d8'
+POLICY_COLOURS = {'scripted': '#8794a1', 'learned': '#2463d6', 'mixture': '#b4690e'}
+STYLE: Any = {
+    'font.family': 'DejaVu Sans',
+    'font.size': 9,
+    'text.color': INK,
+    'axes.labelcolor': QUIET,
+    'axes.edgecolor': '#b8c1c9',
+    'axes.spines.top': False,
+    'axes.spines.right': False,
+    'axes.titlesize': 9,
+    'axes.titlelocation': 'left',
+    'xtick.color': QUIET,
+    'ytick.color': QUIET,
+    'svg.fonttype': 'path',
+    'svg.hashsalt': 'mtopt',
+}
+
+
+def growth(cumulative: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> str:
+    """Draw how the data grew: one small panel per task, successes and failures known so far.
+
+    Args:
+        cumulative: Per task, successes and failures `(N,)` after each of N episodes of the folder.
+    """
+    columns = min(4, max(1, len(cumulative)))
+    rows = -(-len(cumulative) // columns)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9.6, 1.75 * rows + 0.2), layout='constrained')
+        panels = figure.subplots(rows, columns, squeeze=False, sharex=True).flat
+        for axes, (task, (successes, failures)) in zip(panels, cumulative.items(), strict=False):
+            # A curve of a few hundred points looks the same and keeps the report small.
+            at = np.unique(np.linspace(0, len(successes) - 1, 300).astype(int))
+            axes.stackplot(at + 1, successes[at], failures[at], colors=(SUCCESS, FAILURE), linewidth=0)
+            axes.set_title(task, color=INK)
+            axes.annotate(
+                f'{successes[-1]:,} of {successes[-1] + failures[-1]:,}',
+                (0.04, 0.86),
+                xycoords='axes fraction',
+                color=SUCCESS,
+                fontsize=8,
+            )
+            axes.margins(0)
+            axes.locator_params(nbins=3)
+            axes.set_ylim(0, max(1, (successes[-1] + failures[-1]) * 1.25))
+        for axes in list(panels):
+            axes.set_axis_off()
+        figure.supxlabel('episodes collected', color=QUIET, fontsize=9)
+        return _svg(figure)
+
+
+def success_rates(evaluation: Evaluation) -> str:
+    """Draw each policy's success per task with its 95 % Wilson interval."""
+    tasks = evaluation.tasks
+    offsets = np.linspace(-0.17, 0.17, len(evaluation.policies)) if len(evaluation.policies) > 1 else [0.0]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9.6, 0.42 * len(tasks) + 0.9), layout='constrained')
+        axes = figure.subplots()
+        for policy, offset in zip(evaluation.policies, offsets, strict=True):
+            results = [evaluation.find(policy, task) for task in tasks]
+            rates = np.array([result.rate for result in results])
+            low, high = np.array([result.interval for result in results]).T
+            axes.errorbar(
+                100 * rates,
+                np.arange(len(tasks)) + offset,
+                xerr=100 * np.clip([rates - low, high - rates], 0, None),
+                fmt='o',
+                markersize=6,
+                linewidth=2.2,
+                color=POLICY_COLOURS[policy],
+                label=policy,
+            )
+        axes.set_yticks(range(len(tasks)), tasks, color=INK)
+        axes.set_ylim(len(tasks) - 0.45, -0.55)
+        axes.set_xlim(-1, 101)
+        axes.set_xlabel('success, % (line: 95 % Wilson interval)')
+        _grid(axes, 'x')
+        axes.legend(frameon=False, loc='upper center', bbox_to_anchor=(0.5, 1.1 + 0.2 / len(tasks)), ncols=3)
+        return _svg(figure)
+
+
+def calibration(counts: Mapping[str, tuple[int, int]]) -> str:
+    """Draw, per task, how many of the folder's episodes count as success and as failure.
+
+    Args:
+        counts: Per task, successes and failures.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9.6, 0.3 * len(counts) + 0.7), layout='constrained')
+        axes = figure.subplots()
+        names = list(counts)
+        shares = [100 * successes / max(successes + failures, 1) for successes, failures in counts.values()]
+        axes.barh(names, shares, color=SUCCESS, height=0.62)
+        axes.invert_yaxis()
+        for place, (successes, failures) in enumerate(counts.values()):
+            axes.annotate(
+                f'{successes:,} / {successes + failures:,}',
+                (shares[place], place),
+                (4, 0),
+                textcoords='offset points',
+                va='center',
+                fontsize=8,
+                color=QUIET,
+            )
+        axes.set_xlabel('success, %')
+        _grid(axes, 'x')
+        return _svg(figure)
+
+
+def histogram(samples: Sequence[float], label: str, median: float) -> str:
+    """Draw a small histogram of times in ms with its median marked."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(3.1, 1.5), layout='constrained')
+        axes = figure.subplots()
+        top = float(np.percentile(samples, 99)) if len(samples) else 1.0
+        axes.hist(np.clip(samples, 0, top), bins=40, color=POLICY_COLOURS['learned'], alpha=0.85)
+        axes.axvline(median, color=INK, linewidth=1)
+        axes.set_yticks([])
+        axes.spines['left'].set_visible(False)
+        axes.set_xlabel(label)
+        return _svg(figure)
+
+
+def _grid(axes: Axes, axis: str) -> None:
+    axes.grid(axis=axis, color=GRID, linewidth=0.8)  # type: ignore[arg-type]
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0)
+    axes.spines[['left', 'bottom']].set_visible(False)
+
+
+def _svg(figure: Figure) -> str:
+    text = io.StringIO()
+    figure.savefig(text, format='svg', metadata={'Date': None}, transparent=True)
+    document = text.getvalue()
+    return document[document.index('<svg') :]

@@ -1,0 +1,149 @@
+"""Starts the graph's nodes as separate processes, watches them, stops them in order: `ros2 launch` without `launch`."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import yaml
+
+from mtopt_bringup.graph import NodeSpec
+from mtopt_core.errors import MtoptError
+
+STOP_TIMEOUT = 8.0  # s of wall time for a node to finish its episode's bag and shut down
+TERMINATE_TIMEOUT = 2.0
+LOG_TAIL = 12  # lines of a dead node's log that are worth showing
+_SET_PARENT_DEATH_SIGNAL = 1
+
+
+class NodeDiedError(MtoptError):
+    """A node of the graph ended by itself."""
+
+
+@dataclass(frozen=True)
+class RunningNode:
+    """A started node.
+
+    Attributes:
+        spec: What was started.
+        process: Its process, leader of a group of its own.
+        log: File of everything it printed.
+    """
+
+    spec: NodeSpec
+    process: subprocess.Popen[bytes]
+    log: Path
+
+
+class Launcher:
+    """The graph's processes; a context manager that starts them and stops them whatever happens.
+
+    Args:
+        specs: The nodes, started in this order and stopped in the reverse one.
+        logs: Folder for one log and one parameter file per node.
+        environment: Environment of the nodes.
+    """
+
+    def __init__(self, specs: Sequence[NodeSpec], logs: Path, environment: Mapping[str, str]) -> None:
+        self._specs = tuple(specs)
+        self._logs = logs
+        self._environment = dict(environment)
+        self.nodes: tuple[RunningNode, ...] = ()
+
+    def __enter__(self) -> Launcher:
+        """Start every node."""
+        self._logs.mkdir(parents=True, exist_ok=True)
+        try:
+            for spec in self._specs:
+                self.nodes += (self._start(spec),)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop every node."""
+        self.stop()
+
+    def _start(self, spec: NodeSpec) -> RunningNode:
+        stem = spec.full_name.strip('/').replace('/', '.')
+        parameters = self._logs / f'{stem}.yaml'
+        # A file rather than `-p name:=value`: paths and empty strings keep their type.
+        parameters.write_text(yaml.safe_dump({'/**': {'ros__parameters': dict(spec.parameters)}}))
+        log = self._logs / f'{stem}.log'
+        with log.open('wb') as output:
+            process = subprocess.Popen(
+                [sys.executable, '-m', f'{spec.package}.{spec.executable}', *ros_arguments(spec, parameters)],
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C reaches only the launcher, which then stops the nodes in order
+                preexec_fn=_die_with_parent,
+            )
+        return RunningNode(spec, process, log)
+
+    def check(self) -> None:
+        """See that every node is alive.
+
+        Raises:
+            NodeDiedError: One is not; the message names it, its log and the log's last lines.
+        """
+        for node in self.nodes:
+            status = node.process.poll()
+            if status is not None:
+                raise NodeDiedError(
+                    f'node {node.spec.full_name} ended with status {status}; its log is {node.log}:\n{tail(node.log)}'
+                )
+
+    def stop(self) -> tuple[str, ...]:
+        """Stop every node: SIGINT in reverse order, SIGTERM and SIGKILL for those that do not listen.
+
+        Returns:
+            The full names of the nodes that had to be killed; their shared memory is cleared at the next start.
+        """
+        running = [node for node in reversed(self.nodes) if node.process.poll() is None]
+        for number, timeout in ((signal.SIGINT, STOP_TIMEOUT), (signal.SIGTERM, TERMINATE_TIMEOUT)):
+            for node in running:
+                _signal_group(node.process, number)
+            deadline = time.monotonic() + timeout
+            while running and time.monotonic() < deadline:
+                running = [node for node in running if node.process.poll() is None]
+                time.sleep(0.02)
+        for node in running:
+            _signal_group(node.process, signal.SIGKILL)
+            node.process.wait()
+        return tuple(node.spec.full_name for node in running)
+
+
+def ros_arguments(spec: NodeSpec, parameters: Path) -> list[str]:
+    """Return the command-line arguments that give a node its name, namespace, remappings and parameters."""
+    rules = {'__node': spec.name, '__ns': spec.namespace, **spec.remappings}
+    remaps = [argument for old, new in rules.items() for argument in ('-r', f'{old}:={new}')]
+    return ['--ros-args', *remaps, '--params-file', str(parameters)]
+
+
+def tail(log: Path, lines: int = LOG_TAIL) -> str:
+    """Return a log's last lines."""
+    return '\n'.join(log.read_text(errors='replace').splitlines()[-lines:])
+
+
+def _die_with_parent() -> None:
+    # A launcher that is killed must not leave an arm moving.
+    ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGINT)
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, number)

@@ -1,0 +1,125 @@
+"""One episode without ROS: the graph's own episode control, step planner and simulated cell, called in turn."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from mtopt_bringup.episode_workers import ROBOT
+from mtopt_core.configuration import CAMERAS, CellConfiguration
+from mtopt_core.episode import Action, Episode, EpisodeInfo, Observation, Outcome, Step, Verdict
+from mtopt_core.step_planner import StepPlanner
+from mtopt_core.tasks import TaskSet
+from mtopt_policy.episode_control import EpisodeControl
+from mtopt_policy.policy import Policy
+from mtopt_sim.cell import Cell
+
+PLACE = 'place'
+
+
+@dataclass(frozen=True)
+class SimulatedEpisode:
+    """An episode and what is true of its last state.
+
+    Attributes:
+        episode: What the robot saw and did.
+        truth: Whether each task is solved, by name.
+    """
+
+    episode: Episode
+    truth: Mapping[str, bool]
+
+    @property
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """The truth as bags and the label store take it."""
+        return tuple(Outcome(task, Verdict(int(solved)), float(solved)) for task, solved in self.truth.items())
+
+
+class SimulatedRobot:
+    """A cell, its step planner and the rules of an episode.
+
+    Args:
+        cell: The simulated cell.
+        configuration: Step limits and recording.
+        tasks: The tasks and their skills.
+        views: Cameras rendered at every step: those the policies look through.
+        final_views: Cameras rendered for the final observation.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        configuration: CellConfiguration,
+        tasks: TaskSet,
+        views: tuple[str, ...],
+        final_views: tuple[str, ...] = CAMERAS,
+    ) -> None:
+        self.cell = cell
+        self._planner = StepPlanner(cell.kinematics, configuration)
+        self._configuration = configuration
+        self._tasks = tasks
+        self._views = views
+        self._final_views = final_views
+
+    def run(
+        self, policy: Policy, episode_id: str, task: str, seed: int, object_present: bool = False
+    ) -> SimulatedEpisode:
+        """Reset the scene and run one episode; a place episode starts with an object in the hand.
+
+        Args:
+            policy: Who decides.
+            episode_id: Of the episode.
+            task: Name of the task to attempt.
+            seed: Of the scene, the start pose and the policy.
+            object_present: Make sure that the object to be lifted is in the scene, as when the paper evaluates.
+
+        Raises:
+            ActionError: The policy decided on something that cannot be carried out.
+            UnknownTaskError: The task is not in the task set, or the policy does not know it.
+        """
+        skill, category = self._tasks[task].skill, self._tasks[task].object
+        self.cell.reset(
+            seed,
+            region=self._tasks.skills[skill].start_region,
+            holding=skill == PLACE,
+            require=category if object_present else None,
+        )
+        control = EpisodeControl(policy, task, seed, self._configuration.step.max_steps)
+        observation = self._observe(self._views)
+        steps = []
+        while (action := control.decide(observation)) is not None:
+            steps.append(Step(observation, action))
+            if not action.terminate:
+                self._carry_out(action)
+                observation = self._observe(self._views)
+        info = EpisodeInfo(
+            episode_id=episode_id,
+            robot=ROBOT,
+            task=task,
+            skill=skill,
+            policy=policy.name,
+            model_version=policy.model_version,
+            seed=seed,
+            scene_seed=seed,
+            simulated=True,
+            steps=control.steps,
+            termination=control.termination,
+            configuration=self._configuration.model_dump_json(),
+            stamp=time.time_ns(),
+        )
+        return SimulatedEpisode(
+            Episode(info, tuple(steps), self._completed(observation)), self.cell.outcomes(self._tasks)
+        )
+
+    def _carry_out(self, action: Action) -> None:
+        planned = self._planner.plan(self.cell.joint_positions, action, self.cell.gripper_closed)
+        self.cell.run(planned.arm, planned.gripper)
+
+    def _observe(self, cameras: tuple[str, ...]) -> Observation:
+        return self.cell.observation(self._configuration.recording.jpeg_quality, cameras)
+
+    def _completed(self, observation: Observation) -> Observation:
+        """Return the last observation with the views that only the success detector looks through."""
+        unseen = tuple(camera for camera in self._final_views if camera not in observation.images)
+        return replace(observation, images={**observation.images, **self._observe(unseen).images})

@@ -1,0 +1,88 @@
+"""What one worker process of bulk simulation holds: a renderer, a robot, its policies."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from mtopt_bringup.episode_workers import Job, Result, Workplace
+from mtopt_bringup.simulation_episode import SimulatedRobot
+from mtopt_core.configuration import CAMERAS, MAIN, WRIST
+from mtopt_core.description.cell_table import CELL, RIGHT_BIN
+from mtopt_core.episode_bag import write_episode
+from mtopt_policy.action_space import ActionSpace
+from mtopt_policy.policies import choose_policy
+from mtopt_policy.q_policy import QFunctionPolicy
+from mtopt_policy.scripted import ScriptedPolicy
+from mtopt_sim.cell import Cell
+
+SCRIPTED_SHARE = 0.5
+"""Probability of the scripted policy in a mixture."""
+
+SCRIPTED_VIEWS = {MAIN, WRIST}
+"""Cameras recorded at every step though the scripted policy sees nothing: those a policy will learn from."""
+
+
+class Worker:
+    """Runs jobs one after the other.
+
+    Args:
+        workplace: What it needs.
+
+    Raises:
+        CheckpointError: The policy's checkpoint is damaged or does not fit the tasks.
+    """
+
+    def __init__(self, workplace: Workplace) -> None:
+        torch.set_num_threads(1)  # the cores belong to the other workers
+        tasks, configuration = workplace.tasks, workplace.configuration
+        self._workplace = workplace
+        self._learned = None if workplace.checkpoint is None else QFunctionPolicy.load(workplace.checkpoint, tasks)
+        space, wanted = getattr(ActionSpace, workplace.setting)(configuration.step), SCRIPTED_VIEWS
+        if self._learned is not None:
+            space, wanted = self._learned.manifest.action_space, wanted | set(self._learned.manifest.network.views)
+        cell = Cell(image_size=workplace.image_size or 1)
+        aim = None if workplace.aim is None else ObjectAim(cell, workplace.aim)
+        self._scripted = ScriptedPolicy(tasks, space, aim=aim)
+        views = tuple(camera for camera in CAMERAS if camera in wanted)
+        self._robot = SimulatedRobot(
+            cell, configuration, tasks, *((views, CAMERAS) if workplace.image_size else ((), ()))
+        )
+
+    def run(self, job: Job) -> Result:
+        """Simulate one episode and write its bag if bags are wanted.
+
+        Raises:
+            ActionError: The policy decided on something that cannot be carried out.
+            BagError: The bag cannot be written.
+        """
+        policy = choose_policy(job.policy, self._scripted, self._learned, SCRIPTED_SHARE)
+        simulated = self._robot.run(policy, job.episode_id, job.task, job.seed, job.object_present)
+        if self._workplace.bags is not None:
+            write_episode(self._workplace.bags, simulated.episode, self._workplace.configuration, simulated.outcomes)
+        info = simulated.episode.info
+        return Result(job, info.policy, info.model_version, simulated.outcomes, info.steps, info.termination)
+
+
+class ObjectAim:
+    """Tells the scripted policy where to go: an object of the scene, with an error.
+
+    Not what a camera sees but what the simulator knows, so a teacher better than the paper's crude script. When
+    placing, nothing is told.
+
+    Args:
+        cell: Where the objects are.
+        error: Standard deviation of the target in x and y, m.
+    """
+
+    def __init__(self, cell: Cell, error: float) -> None:
+        self._cell = cell
+        self._error = error
+
+    def __call__(self, task: str, rng: np.random.Generator) -> np.ndarray | None:  # noqa: ARG002
+        """Return a point over a random object in the right bin, `(2,)` m, base frame; none when there is none."""
+        home = CELL.bin(RIGHT_BIN)
+        points = [position[:2] for position in self._cell.object_positions().values() if home.contains(*position[:2])]
+        if not points or self._cell.gripper_closed:
+            return None
+        return points[rng.integers(len(points))] + rng.normal(0.0, self._error, 2)
