@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from mtopt_core import environment
 from mtopt_core.errors import MtoptError
 
 GROUP = 'mtopt.commands'
@@ -60,7 +61,7 @@ def _load(entry: EntryPoint) -> Any:
     except Exception as error:
         raise CommandLoadError(
             f'command {entry.name} cannot be loaded from {entry.value}: {type(error).__name__}: {error}; '
-            'build the workspace again (`make build`) and source it'
+            'build the workspace again (`make setup`) and source it'
         ) from error
     if not isinstance(loaded, typer.Typer):
         function, loaded = loaded, typer.Typer(add_completion=False)
@@ -103,6 +104,7 @@ def _root(
 def main() -> None:
     """Run the command line; an error of mtopt's ends it with one line and exit status 1."""
     try:
+        environment.prepare()
         typer.main.get_command(_app)(prog_name='mtopt')
     except MtoptError as error:
         print(f'mtopt: {" ".join(str(error).split())}', file=sys.stderr)

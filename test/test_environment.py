@@ -1,0 +1,102 @@
+"""Whole images get through Fast DDS, and what killed processes left behind goes: with real processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mtopt_core.environment import SHARED_MEMORY, remove_stale_segments, variables
+
+SIDE = 472
+IMAGES = 20
+
+PUBLISHER = f"""
+import time
+from mtopt_core.environment import prepare
+prepare()
+import rclpy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+rclpy.init()
+node = rclpy.create_node('publisher')
+publisher = node.create_publisher(Image, 'image', QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT))
+print('ready', flush=True)
+while publisher.get_subscription_count() == 0:
+    time.sleep(0.05)
+time.sleep(0.5)
+image = Image(height={SIDE}, width={SIDE}, encoding='rgb8', step=3 * {SIDE}, data=bytes(3 * {SIDE} * {SIDE}))
+for _ in range({IMAGES}):
+    publisher.publish(image)
+    time.sleep(1 / 30)
+time.sleep(60)
+"""
+
+SUBSCRIBER = f"""
+import time
+from mtopt_core.environment import prepare
+prepare()
+import rclpy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+rclpy.init()
+node = rclpy.create_node('subscriber')
+received = []
+quality = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+node.create_subscription(Image, 'image', received.append, quality)
+end = time.monotonic() + 10
+while len(received) < {IMAGES} and time.monotonic() < end:
+    rclpy.spin_once(node, timeout_sec=0.1)
+print(len(received))
+node.destroy_node()
+rclpy.shutdown()
+"""
+
+
+@pytest.fixture
+def publisher():
+    environment = {name: value for name, value in os.environ.items() if name not in variables()}
+    process = subprocess.Popen([sys.executable, '-c', PUBLISHER], stdout=subprocess.PIPE, text=True, env=environment)
+    assert process.stdout.readline() == 'ready\n'
+    yield process
+    process.kill()
+    process.wait()
+    remove_stale_segments(minimum_age=0)
+
+
+def segments_of(process):
+    names = (line.split()[-1] for line in Path(f'/proc/{process.pid}/maps').read_text().splitlines())
+    return {Path(name) for name in names if name.startswith(f'{SHARED_MEMORY}/fastrtps_')}
+
+
+def test_best_effort_images_of_the_papers_size_all_arrive(publisher):
+    environment = {name: value for name, value in os.environ.items() if name not in variables()}
+    command = [sys.executable, '-c', SUBSCRIBER]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+    assert result.stdout == f'{IMAGES}\n', result.stderr
+
+
+def test_segments_of_the_living_stay_and_those_of_the_killed_go(publisher):
+    segments = segments_of(publisher)
+    assert any(path.stat().st_size > 8_000_000 for path in segments)
+    remove_stale_segments(minimum_age=0)
+    assert all(path.exists() for path in segments)
+
+    os.kill(publisher.pid, signal.SIGKILL)
+    publisher.wait()
+    time.sleep(0.1)
+    remove_stale_segments()
+    assert any(path.exists() for path in segments), 'a segment this young may belong to a process just starting'
+    remove_stale_segments(minimum_age=0)
+    assert not any(path.exists() for path in segments)
+
+
+def test_what_the_user_has_set_stays(monkeypatch):
+    command = [sys.executable, '-m', 'mtopt_core.environment']
+    monkeypatch.setenv('MUJOCO_GL', "os'mesa")
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    shell = subprocess.run(['bash', '-c', f'{printed}echo "$MUJOCO_GL"'], capture_output=True, text=True, check=True)
+    assert shell.stdout == "os'mesa\n"
