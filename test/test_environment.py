@@ -94,9 +94,11 @@ def test_segments_of_the_living_stay_and_those_of_the_killed_go(publisher):
     assert not any(path.exists() for path in segments)
 
 
-def test_what_the_user_has_set_stays(monkeypatch):
+def test_a_shell_gets_the_same_and_keeps_what_the_user_has_set(monkeypatch):
+    name, value = 'FASTRTPS_DEFAULT_PROFILES_FILE', "/a folder/user's.xml"
+    monkeypatch.setenv(name, value)
     command = [sys.executable, '-m', 'mtopt_core.environment']
-    monkeypatch.setenv('MUJOCO_GL', "os'mesa")
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    shell = subprocess.run(['bash', '-c', f'{printed}echo "$MUJOCO_GL"'], capture_output=True, text=True, check=True)
-    assert shell.stdout == "os'mesa\n"
+    exports = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    script = f'unset {name} ROS_AUTOMATIC_DISCOVERY_RANGE\n{exports}echo "${name} $ROS_AUTOMATIC_DISCOVERY_RANGE"'
+    printed = subprocess.run(['bash', '-c', script], capture_output=True, text=True, check=True).stdout
+    assert printed == f'{value} LOCALHOST\n'

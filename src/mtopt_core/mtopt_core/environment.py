@@ -1,4 +1,4 @@
-"""The environment of every process that talks ROS: DDS stays on this machine, images fit, MuJoCo renders headless.
+"""The environment of every process that talks ROS: DDS stays on this machine and whole images fit.
 
 `prepare` sets it from within, before ROS is initialised; `python -m mtopt_core.environment` prints it for a shell.
 """
@@ -31,14 +31,13 @@ def variables() -> dict[str, str]:
         'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
         # The name Jazzy's Fast DDS 2 reads; FASTDDS_DEFAULT_PROFILES_FILE is that of Fast DDS 3 and ignored here.
         'FASTRTPS_DEFAULT_PROFILES_FILE': str(shipped('config', 'fastdds.xml')),
-        'MUJOCO_GL': 'egl',
     }
 
 
 def prepare() -> None:
     """Set the variables the user has not set, and remove what killed processes left in shared memory.
 
-    Must run before `rclpy.init` and before MuJoCo is imported; child processes inherit the result.
+    Must run before `rclpy.init`; child processes inherit the result.
 
     Raises:
         ConfigurationError: The Fast DDS profile was not shipped.

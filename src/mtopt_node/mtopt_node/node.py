@@ -19,6 +19,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
+from mtopt_core import environment
 from mtopt_core.errors import ConfigurationError, MtoptError
 from mtopt_node.parameters import Parameter, Value
 from mtopt_node.qos import COMMANDS
@@ -162,6 +163,7 @@ def run(node_type: type[Node], args: list[str] | None = None) -> int:
     Returns:
         The exit status: 1 when the node could not start, else 0.
     """
+    environment.prepare()
     rclpy.init(args=args)
     try:
         node = node_type()
