@@ -17,7 +17,15 @@ setup(
     install_requires=['setuptools'],
     zip_safe=True,
     entry_points={
-        'console_scripts': [],
-        'mtopt.commands': [],
+        'console_scripts': [
+            f'{node} = {NAME}.{node}:main'
+            for node in (
+                'camera_ingestion_node',
+                'arm_controller_node',
+                'recorder_node',
+                'reset_node',
+                'collector_node',
+            )
+        ],
     },
 )

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from rclpy.client import Client
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.task import Future
 
 from mtopt_core.configuration import CellConfiguration, load_cell
 from mtopt_core.errors import ConfigurationError
+from mtopt_node.calls import CallError
 from mtopt_node.node import Node
 from mtopt_node.parameters import Parameter
 
 CELL_FILE = Parameter('cell_file', '', "the cell's configuration; empty for the shipped config/cell.yaml")
+TASKS_FILE = Parameter('tasks_file', '', 'the task set; empty for the shipped config/tasks.yaml')
 DATA_FOLDER = Parameter('data_folder', 'data', 'folder of bags, labels and catalogue')
 
 
@@ -42,6 +45,7 @@ class CellNode(Node):
         cell_file = self.value('cell_file')
         self.cell: CellConfiguration = load_cell(Path(cell_file) if cell_file else None)
         self.active = False
+        self._permanent = set(self._entities())
         self._waiting: list[tuple[Callable[[], bool], Future]] = []
 
     def activate(self) -> None:
@@ -51,6 +55,25 @@ class CellNode(Node):
     def deactivate(self) -> None:
         """Stop working; the arm holds."""
         self.active = False
+
+    def cleanup(self) -> None:
+        """Destroy what `configure` created, so that the node can be configured again."""
+        kinds: tuple[tuple[Iterable[Any], Callable[[Any], Any]], ...] = (
+            (self.subscriptions, self.destroy_subscription),
+            (self.publishers, self.destroy_publisher),
+            (self.services, self.destroy_service),
+            (self.clients, self.destroy_client),
+            (self.timers, self.destroy_timer),
+            # Of waitables only the actions are left now; those of subscriptions and publishers went with them.
+            (self.waitables, lambda action: action.destroy()),
+        )
+        for entities, destroy in kinds:
+            for entity in [one for one in entities if one not in self._permanent]:
+                destroy(entity)
+
+    def _entities(self) -> list[Any]:
+        kinds = (self.subscriptions, self.publishers, self.services, self.clients, self.timers, self.waitables)
+        return [entity for kind in kinds for entity in kind]
 
     @property
     def now(self) -> float:
@@ -78,6 +101,26 @@ class CellNode(Node):
         finally:
             self._waiting.remove(entry)
             self.destroy_timer(timer)
+
+    async def ask(self, client: Client, request: Any, timeout: float) -> Any:
+        """Call a service and wait, while other callbacks run, for its response.
+
+        Args:
+            client: In a reentrant group.
+            request: What to ask.
+            timeout: s of wall time.
+
+        Raises:
+            CallError: The service is not there or does not answer in time.
+        """
+        if not client.service_is_ready():
+            raise CallError(f'service {client.srv_name} is not there; is its node running?')
+        future = client.call_async(request)
+        future.add_done_callback(lambda _: self.recheck())
+        if not await self.until(future.done, timeout):
+            client.remove_pending_request(future)
+            raise CallError(f'service {client.srv_name} did not answer within {timeout:g} s; is its node alive?')
+        return future.result()
 
     def recheck(self) -> None:
         """Ask the conditions waited for; called by callbacks that may have made one true."""

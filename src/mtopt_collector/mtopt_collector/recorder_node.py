@@ -47,11 +47,9 @@ class RecorderNode(CellNode):
         Parameter('final_timeout', 2.0, 's of wall time to wait for the final observation', minimum=0.0, maximum=60.0),
     )
 
-    def configure(self) -> None:
-        """Salvage what a crash left, then listen."""
+    def __init__(self) -> None:
+        super().__init__()
         self._folder = DataFolder(Path(self.value('data_folder'))).bags
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._salvage()
         self._recorder = EpisodeRecorder(
             self._folder,
             self.robot,
@@ -60,8 +58,13 @@ class RecorderNode(CellNode):
             self.value('queue_megabytes') * MEGABYTE,
         )
         self._closing: ThreadFuture[Written] | None = None
-        self._busy = False
+        self._ending = False
         self._lost = 0
+
+    def configure(self) -> None:
+        """Salvage what a crash left, then listen."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._salvage()
         for name, type_name in recorded_topics(self.cell.cameras).items():
             qos = LATCHED if name in LATCHED_TOPICS else RECORDING
             self.create_subscription(_message_class(type_name), name, partial(self._take, name), qos, raw=True)
@@ -76,13 +79,9 @@ class RecorderNode(CellNode):
 
     def cleanup(self) -> None:
         """End a running episode as aborted, so that nothing recorded is lost."""
-        if not hasattr(self, '_recorder'):
-            return
+        super().cleanup()
         if self._recorder.info is not None:
-            info = replace(
-                self._recorder.info, termination=Termination.ABORTED, message='the recorder was stopped meanwhile'
-            )
-            self._closing = self._recorder.finish(info)
+            self._closing = self._recorder.finish(_aborted(self._recorder.info, 'the recorder was stopped meanwhile'))
         if self._closing is not None:
             self._closing.result(CLOSE_TIMEOUT)
 
@@ -116,7 +115,7 @@ class RecorderNode(CellNode):
 
     def _start(self, info: EpisodeInfo, response: SetEpisode.Response) -> None:
         running = self._recorder.info
-        if running is not None or self._busy:
+        if running is not None or self._ending:
             response.error_code = SetEpisode.Response.ALREADY_RECORDING
             name = running.episode_id if running else 'an episode that is being finished'
             response.error_msg = f'{name} is recorded; end it first, or end whatever runs with an empty episode_id'
@@ -132,7 +131,7 @@ class RecorderNode(CellNode):
 
     async def _end(self, info: EpisodeInfo, response: SetEpisode.Response) -> None:
         running = self._recorder.info
-        if running is None or self._busy or info.episode_id not in ('', running.episode_id):
+        if running is None or self._ending or info.episode_id not in ('', running.episode_id):
             response.error_code = SetEpisode.Response.NOT_RECORDING
             response.error_msg = (
                 f'episode {info.episode_id} is not recorded; '
@@ -140,8 +139,8 @@ class RecorderNode(CellNode):
             )
             return
         if not info.episode_id:
-            info = replace(running, termination=Termination.ABORTED, message='nobody ended it')
-        self._busy = True
+            info = _aborted(running, 'nobody ended it')
+        self._ending = True
         try:
             if info.termination is Termination.ABORTED:
                 await self.until(lambda: self._recorder.readable, READABLE_TIMEOUT)
@@ -151,7 +150,7 @@ class RecorderNode(CellNode):
             self._closing = self._recorder.finish(ended)
             written = await self._in_thread(self._closing)
         finally:
-            self._busy = False
+            self._ending = False
         self._lost += written.dropped
         self.figures(messages=written.messages, dropped=self._lost)
         response.messages, response.dropped = written.messages, written.dropped
@@ -176,6 +175,10 @@ class RecorderNode(CellNode):
 
         running.add_done_callback(done)
         return await future
+
+
+def _aborted(info: EpisodeInfo, message: str) -> EpisodeInfo:
+    return replace(info, termination=Termination.ABORTED, message=message)
 
 
 def _message_class(type_name: str) -> Any:

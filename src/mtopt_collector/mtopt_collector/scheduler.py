@@ -48,13 +48,20 @@ class Scheduler:
         episodes_per_scene: Episodes after which a scene is spent.
         tries_without_lift: Lifts without success after which a scene is spent.
         chain: Whether a place follows a lift that succeeded.
+        by_hand: A person makes new scenes: one is there at the start, and a fault does not spend it.
 
     Raises:
         ConfigurationError: The task set has no lift, or a place but no task that any lift solves.
     """
 
     def __init__(
-        self, tasks: TaskSet, seed: int, episodes_per_scene: int = 10, tries_without_lift: int = 5, chain: bool = True
+        self,
+        tasks: TaskSet,
+        seed: int,
+        episodes_per_scene: int = 10,
+        tries_without_lift: int = 5,
+        chain: bool = True,
+        by_hand: bool = False,
     ) -> None:
         self._tasks = tasks
         self._lifts, self._places = tasks.of_skill(LIFT), tasks.of_skill(PLACE)
@@ -71,7 +78,8 @@ class Scheduler:
         self._rng = np.random.default_rng(seed)
         self._episodes_per_scene = episodes_per_scene
         self._tries_without_lift = tries_without_lift
-        self._scene_ready = False
+        self._by_hand = by_hand
+        self._scene_ready = by_hand
         self._episodes = 0
         self._tries = 0
         self._held_since = ''
@@ -91,14 +99,15 @@ class Scheduler:
         return Assignment(str(self._rng.choice(self._lifts)), LIFT, seed, new_scene=not self._scene_ready)
 
     def requested(self, task: str, seed: int | None = None) -> Assignment:
-        """Return an episode of a task somebody asked for, in a new scene.
+        """Return an episode of a task somebody asked for, in a new scene unless a person would have to make it.
 
         Raises:
             UnknownTaskError: There is no such task.
         """
         skill = self._tasks[task].skill
         drawn = int(self._rng.integers(2**31)) if seed is None else seed
-        return Assignment(task, skill, drawn, new_scene=True, holding=skill == PLACE)
+        new_scene = not (self._by_hand and self._scene_ready and skill == LIFT)
+        return Assignment(task, skill, drawn, new_scene, holding=skill == PLACE)
 
     def finished(self, assignment: Assignment, episode_id: str, successes: set[str]) -> None:
         """Learn what came of an episode.
@@ -119,5 +128,11 @@ class Scheduler:
 
     def failed(self) -> None:
         """Learn that an episode was cut short: nobody knows what the scene looks like now."""
-        self._scene_ready = False
+        self._scene_ready = self._scene_ready and self._by_hand
+        self._held_since = ''
+
+    def renewed(self) -> None:
+        """Learn that a person has made the scene anew."""
+        self._scene_ready = True
+        self._episodes = self._tries = 0
         self._held_since = ''

@@ -94,3 +94,13 @@ def test_a_task_set_that_cannot_be_chained_is_refused():
     tasks = (Task(name='lift-milk', skill='lift', object='milk'), Task(name='place-any', skill='place'))
     with pytest.raises(ConfigurationError, match='lift-any'):
         Scheduler(TaskSet(skills=skills, tasks=tasks), seed=0)
+
+
+def test_a_scene_made_by_hand_survives_a_fault_but_not_its_last_object():
+    scheduler = Scheduler(TASKS, seed=0, tries_without_lift=2, by_hand=True)
+    assert not scheduler.next().new_scene
+    scheduler.failed()
+    run(scheduler, set(), 2)
+    assert scheduler.next().new_scene
+    scheduler.renewed()
+    assert not scheduler.next().new_scene

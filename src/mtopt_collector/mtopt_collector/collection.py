@@ -1,0 +1,313 @@
+"""Collects episodes (paper section III): reset or chain, record, run the policy, grade for every task.
+
+Whatever breaks ends the episode cleanly: its bag is closed as aborted and the next episode starts from a new scene.
+Only a row of failures stops the collection, with a message for a person.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from pathlib import Path
+from typing import Protocol
+
+from mtopt_collector.scheduler import Assignment, Scheduler
+from mtopt_core.catalogue import Catalogue
+from mtopt_core.episode import EpisodeInfo, Outcome, Termination, Verdict, new_episode_id
+from mtopt_core.episode_bag import read_episode, read_outcomes
+from mtopt_core.errors import BagError, MtoptError
+from mtopt_core.label_store import DETECTOR, SIMULATOR, LabelStore
+from mtopt_core.paths import DataFolder
+
+NOBODY = 'none'
+
+
+class State(IntEnum):
+    """What the collector is doing; numbers as in mtopt_msgs/CollectorStatus."""
+
+    IDLE = 0
+    RESETTING = 1
+    RUNNING = 2
+    GRADING = 3
+    PAUSED = 4
+    NEEDS_PERSON = 5
+
+
+class Fault(IntEnum):
+    """What went wrong with an episode; numbers as in mtopt_msgs/CollectEpisode."""
+
+    UNKNOWN = 300
+    RESET_FAILED = 301
+    RECORDER_FAILED = 302
+    POLICY_FAILED = 303
+    GRADING_FAILED = 304
+    CANCELED = 305
+    BUSY = 306
+
+
+class CollectionError(MtoptError):
+    """An episode could not be collected.
+
+    Attributes:
+        fault: What went wrong.
+        needs_person: Trying again is of no use; the message says what to do.
+    """
+
+    def __init__(self, fault: Fault, message: str, needs_person: bool = False) -> None:
+        super().__init__(message)
+        self.fault = fault
+        self.needs_person = needs_person
+
+
+@dataclass(frozen=True)
+class PolicyRun:
+    """How a policy ran.
+
+    Attributes:
+        steps: Actions taken.
+        termination: Why it ended.
+        policy: The one that ran, `scripted` or `learned`.
+        model_version: Of its checkpoint.
+        decision_time: s, median over the episode.
+        final_stamp: Of the final observation, ns.
+        message: Why it was aborted.
+        fault: What went wrong, where something did.
+    """
+
+    steps: int
+    termination: Termination
+    policy: str
+    model_version: str = ''
+    decision_time: float = 0.0
+    final_stamp: int = 0
+    message: str = ''
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What the recorder says about an episode: its bag, the messages in it, those lost, and what is missing."""
+
+    path: Path
+    messages: int
+    dropped: int
+    missing: str = ''
+
+
+class Robot(Protocol):
+    """The robot's other nodes, as the collection drives them. Every method raises `CollectionError` when it fails."""
+
+    def reset(self, assignment: Assignment) -> int:
+        """Make the cell ready; returns the stamp from which observations show it, ns."""
+
+    def start_recording(self, info: EpisodeInfo) -> None:
+        """Start the episode's bag."""
+
+    def run_policy(self, info: EpisodeInfo) -> PolicyRun:
+        """Run the policy until the episode ends; a policy that fails is a run with a fault."""
+
+    def finish_recording(self, info: EpisodeInfo) -> Recorded:
+        """Finish the episode's bag."""
+
+    def grade(self, episode_id: str, images: Mapping[str, bytes]) -> list[Outcome]:
+        """Grade the final images for every task, as the success detector stores it; empty without a detector."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What every episode of a robot has in common.
+
+    Attributes:
+        robot: Its namespace.
+        simulated: Whether a simulator is driven.
+        configuration: JSON of limits, cameras and tasks.
+    """
+
+    robot: str
+    simulated: bool
+    configuration: str
+
+
+@dataclass(frozen=True)
+class Collected:
+    """A collected episode.
+
+    Attributes:
+        info: What it is, complete.
+        recorded: Its bag.
+        run: How the policy ran.
+        seconds: Wall time of the run.
+        outcomes: As graded, one per task; empty when nobody graded.
+        source: Who graded: `detector`, `simulator` or `none`.
+    """
+
+    info: EpisodeInfo
+    recorded: Recorded
+    run: PolicyRun
+    seconds: float
+    outcomes: tuple[Outcome, ...]
+    source: str
+
+    @property
+    def successes(self) -> set[str]:
+        """The tasks solved in the final image."""
+        return {outcome.task for outcome in self.outcomes if outcome.verdict is Verdict.SUCCESS}
+
+
+class Collection:
+    """Collects one episode after another.
+
+    Args:
+        robot: The other nodes.
+        scheduler: Decides what comes next.
+        identity: What every episode has in common.
+        data: Where bags, labels and catalogue are.
+        grade_with: `detector`, `simulator` or `none`.
+        max_failures: Failures in a row after which a person is needed.
+        announce: Told every change of state, with the episode's task and id and, for a person, what to do.
+    """
+
+    def __init__(
+        self,
+        robot: Robot,
+        scheduler: Scheduler,
+        identity: Identity,
+        data: DataFolder,
+        grade_with: str,
+        max_failures: int,
+        announce: Callable[[State, str, str, str], None],
+    ) -> None:
+        self._robot = robot
+        self._scheduler = scheduler
+        self._identity = identity
+        self._grade_with = grade_with
+        self._max_failures = max_failures
+        self._announce = announce
+        self._labels = LabelStore(data)
+        self._catalogue = Catalogue(data)
+        self._scene_seed = -1
+        self._failures = 0
+        self.episodes = 0
+        self.successes = 0
+        self.needs_person = ''
+
+    def next(self, policy: str, seed: int | None = None) -> Collected:
+        """Collect the episode the scheduler chooses.
+
+        Raises:
+            CollectionError: It was cut short.
+        """
+        assignment = self._scheduler.next()
+        return self._attempt(assignment if seed is None else replace(assignment, seed=seed), policy)
+
+    def requested(self, task: str, policy: str, seed: int | None = None) -> Collected:
+        """Collect an episode of a task in a scene of its own.
+
+        Raises:
+            CollectionError: It was cut short.
+            UnknownTaskError: There is no such task.
+        """
+        return self._attempt(self._scheduler.requested(task, seed), policy)
+
+    def helped(self) -> None:
+        """Go on after a person has helped."""
+        if self.needs_person:
+            self._scheduler.renewed()
+        self._failures, self.needs_person = 0, ''
+
+    def close(self) -> None:
+        """Close the label store."""
+        self._labels.close()
+
+    def _attempt(self, assignment: Assignment, policy: str) -> Collected:
+        try:
+            collected = self._collect(assignment, policy)
+        except CollectionError as error:
+            self._scheduler.failed()
+            self._fail(error)
+            raise
+        self._failures = 0
+        self.episodes += 1
+        self.successes += assignment.task in collected.successes
+        self._scheduler.finished(assignment, collected.info.episode_id, collected.successes)
+        self._announce(State.IDLE, assignment.task, collected.info.episode_id, '')
+        return collected
+
+    def _fail(self, error: CollectionError) -> None:
+        self._failures += error.fault is not Fault.CANCELED
+        if error.needs_person:
+            self.needs_person = str(error)
+        elif self._failures >= self._max_failures:
+            self.needs_person = f'{self._failures} episodes failed in a row, the last because: {error}'
+        state = State.NEEDS_PERSON if self.needs_person else State.IDLE
+        self._announce(state, '', '', self.needs_person or str(error))
+
+    def _collect(self, assignment: Assignment, policy: str) -> Collected:
+        info = EpisodeInfo(
+            episode_id=new_episode_id(self._identity.robot),
+            robot=self._identity.robot,
+            task=assignment.task,
+            skill=assignment.skill,
+            policy=policy,
+            previous_episode_id=assignment.previous_episode_id,
+            seed=assignment.seed,
+            simulated=self._identity.simulated,
+            configuration=self._identity.configuration,
+        )
+        self._announce(State.RESETTING, info.task, info.episode_id, '')
+        stamp = self._robot.reset(assignment)
+        if assignment.new_scene and info.simulated:
+            self._scene_seed = assignment.seed
+        info = replace(info, scene_seed=self._scene_seed, stamp=stamp)
+        self._robot.start_recording(info)
+        self._announce(State.RUNNING, info.task, info.episode_id, '')
+        started = time.monotonic()
+        run = self._run(info)
+        seconds = time.monotonic() - started
+        info = replace(
+            info,
+            policy=run.policy or policy,
+            model_version=run.model_version,
+            steps=run.steps,
+            termination=run.termination,
+            message=run.message,
+            stamp=run.final_stamp or stamp,
+        )
+        recorded = self._robot.finish_recording(info)
+        if run.fault is not None:
+            raise CollectionError(run.fault, run.message)
+        if recorded.missing:
+            raise CollectionError(Fault.RECORDER_FAILED, recorded.missing)
+        self._announce(State.GRADING, info.task, info.episode_id, '')
+        outcomes = self._grade(info.episode_id, recorded.path)
+        return Collected(info, recorded, run, seconds, tuple(outcomes), self._grade_with)
+
+    def _run(self, info: EpisodeInfo) -> PolicyRun:
+        try:
+            return self._robot.run_policy(info)
+        except CollectionError as error:
+            # The policy's node died or hangs. Its bag is closed all the same.
+            return PolicyRun(0, Termination.ABORTED, info.policy, message=str(error), fault=error.fault)
+
+    def _grade(self, episode_id: str, path: Path) -> list[Outcome]:
+        """Grade an episode by its bag: what was recorded is what counts."""
+        try:
+            episode = read_episode(path)
+            truth = [one for grading in read_outcomes(path) if grading.source == SIMULATOR for one in grading.outcomes]
+            if truth:
+                self._labels.add(episode_id, SIMULATOR, '', truth)
+            self._catalogue.refresh()
+        except BagError as error:
+            raise CollectionError(Fault.RECORDER_FAILED, str(error)) from None
+        except MtoptError as error:
+            raise CollectionError(Fault.GRADING_FAILED, str(error)) from None
+        if self._grade_with == DETECTOR:
+            return self._robot.grade(episode_id, episode.final.images)
+        if self._grade_with == SIMULATOR and not truth:
+            raise CollectionError(
+                Fault.GRADING_FAILED,
+                f'no true outcomes of {episode_id} were recorded; grade_with simulator needs a simulator',
+            )
+        return truth if self._grade_with == SIMULATOR else []

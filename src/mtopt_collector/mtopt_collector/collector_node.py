@@ -1,0 +1,273 @@
+"""Collects episodes without end, or one per goal, by driving the robot's other nodes."""
+
+from __future__ import annotations
+
+import queue
+import secrets
+import sys
+import threading
+import traceback
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.action.server import ServerGoalHandle
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.task import Future
+from std_srvs.srv import Trigger
+
+from mtopt_collector.cadence import append_cadence
+from mtopt_collector.cell_node import CELL_FILE, DATA_FOLDER, TASKS_FILE
+from mtopt_collector.collection import (
+    NOBODY,
+    Collected,
+    Collection,
+    CollectionError,
+    Fault,
+    Identity,
+    State,
+)
+from mtopt_collector.robot_client_node import RobotClientNode
+from mtopt_collector.scheduler import Scheduler
+from mtopt_core.label_store import DETECTOR, SIMULATOR
+from mtopt_core.paths import DataFolder
+from mtopt_core.tasks import load_tasks
+from mtopt_msgs import msg
+from mtopt_msgs.action import CollectEpisode
+from mtopt_node.conversions import header, outcomes_to_message
+from mtopt_node.node import ERROR, OK, WARN, run
+from mtopt_node.parameters import Parameter
+from mtopt_node.qos import EVENTS, LATCHED
+
+PAUSE_AFTER_FAILURE = 1.0
+IDLE_PERIOD = 0.1
+EVERLASTING = -1
+
+
+@dataclass(frozen=True)
+class Request:
+    """A goal and the future its result is put into."""
+
+    handle: ServerGoalHandle
+    result: Future
+
+
+class CollectorNode(RobotClientNode):
+    """Serves `~/collect`, `~/pause` and `~/resume`, and collects by itself as many episodes as it is told."""
+
+    NAME = 'collector'
+    PARAMETERS = (
+        CELL_FILE,
+        TASKS_FILE,
+        DATA_FOLDER,
+        Parameter('simulated', False, 'a simulator is driven; otherwise a person makes new scenes'),
+        Parameter('episodes', 0, 'to collect unasked; 0: only on request, -1: without end', minimum=EVERLASTING),
+        Parameter('policy', 'scripted', 'of episodes nobody asked for', choices=('scripted', 'learned', 'mixture')),
+        Parameter('seed', -1, 'of the scheduler; -1: drawn', minimum=-1),
+        Parameter('chain', True, 'place what a lift has brought up'),
+        Parameter('episodes_per_scene', 10, 'after which a scene is spent', minimum=1),
+        Parameter('tries_without_lift', 5, 'lifts without success after which a scene is spent', minimum=1),
+        Parameter('grade_with', DETECTOR, 'who grades the final images', choices=(DETECTOR, SIMULATOR, NOBODY)),
+        Parameter('max_failures', 3, 'failed episodes in a row after which a person is needed', minimum=1),
+    )
+
+    def configure(self) -> None:
+        """Find the other nodes and offer the action."""
+        super().configure()
+        tasks_file = self.value('tasks_file')
+        self._data = DataFolder(Path(self.value('data_folder')))
+        self._data.root.mkdir(parents=True, exist_ok=True)
+        seed = self.value('seed')
+        simulated = self.value('simulated')
+        scheduler = Scheduler(
+            load_tasks(Path(tasks_file) if tasks_file else None),
+            secrets.randbits(31) if seed < 0 else seed,
+            self.value('episodes_per_scene'),
+            self.value('tries_without_lift'),
+            self.value('chain'),
+            by_hand=not simulated,
+        )
+        self._collection = Collection(
+            self,
+            scheduler,
+            Identity(self.robot, simulated, self.cell.model_dump_json()),
+            self._data,
+            self.value('grade_with'),
+            self.value('max_failures'),
+            self._announce,
+        )
+        self._left = self.value('episodes')
+        self._paused = False
+        self._stopped = threading.Event()
+        self._requests: queue.Queue[Request] = queue.Queue(maxsize=1)
+        self._running: Request | None = None
+        self._image_age: float | None = None
+        self._status = self.create_publisher(msg.CollectorStatus, 'status', LATCHED)
+        self._outcomes = self.create_publisher(msg.TaskOutcomes, 'outcomes', EVENTS)
+        self.create_subscription(DiagnosticArray, '/diagnostics', self._take_diagnostics, EVENTS)
+        self.create_service(Trigger, '~/pause', self._pause)
+        self.create_service(Trigger, '~/resume', self._resume)
+        # A goal waits for its result, which the collector's own thread puts there.
+        self._server = ActionServer(
+            self,
+            CollectEpisode,
+            '~/collect',
+            self._collect,
+            callback_group=ReentrantCallbackGroup(),
+            goal_callback=lambda _: GoalResponse.ACCEPT if self.active else GoalResponse.REJECT,
+            cancel_callback=lambda _: CancelResponse.ACCEPT,
+        )
+
+    def activate(self) -> None:
+        """Start collecting in a thread of its own."""
+        super().activate()
+        self._stopped.clear()
+        threading.Thread(target=self._work, name='collection', daemon=True).start()
+
+    def deactivate(self) -> None:
+        """Cancel the running episode and start no other."""
+        super().deactivate()
+        self._stopped.set()
+
+    def cancelled(self) -> bool:
+        """Return whether the node was stopped or the running goal cancelled."""
+        running = self._running
+        return self._stopped.is_set() or (running is not None and running.handle.is_cancel_requested)
+
+    def _pause(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._paused = True
+        response.success, response.message = True, 'pausing after the running episode'
+        return response
+
+    def _resume(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._paused = False
+        self._collection.helped()
+        response.success, response.message = True, 'going on'
+        return response
+
+    def _take_diagnostics(self, array: DiagnosticArray) -> None:
+        for status in array.status:
+            if status.name == f'/{self.robot}/camera_ingestion':
+                ages = [pair.value for pair in status.values if pair.key == 'image_age']
+                with suppress(ValueError):
+                    self._image_age = float(ages[0]) if ages else None
+
+    async def _collect(self, handle: ServerGoalHandle) -> CollectEpisode.Result:
+        request = Request(handle, Future())
+        try:
+            self._requests.put_nowait(request)
+        except queue.Full:
+            handle.abort()
+            return CollectEpisode.Result(error_code=Fault.BUSY, error_msg='another goal waits already; try again later')
+        result = await request.result
+        if result.error_code == CollectEpisode.Result.NONE:
+            handle.succeed()
+        elif handle.is_cancel_requested:
+            handle.canceled()
+        else:
+            handle.abort()
+        return result
+
+    def _work(self) -> None:
+        """Collect until the node is stopped; runs in a thread of its own."""
+        while not self._stopped.is_set():
+            try:
+                self._turn()
+            except Exception as error:
+                if not self.context.ok():
+                    return
+                self.get_logger().error(traceback.format_exc())
+                self.report(ERROR, f'collecting failed: {type(error).__name__}: {error}')
+                self._stopped.wait(PAUSE_AFTER_FAILURE)
+
+    def _turn(self) -> None:
+        """Wait for the other nodes, answer a goal, or collect an episode nobody asked for."""
+        missing = self.missing(self.value('grade_with'))
+        if missing:
+            self.report(WARN, f'waiting for {", ".join(missing)}; are their nodes running?')
+            self._stopped.wait(IDLE_PERIOD)
+            return
+        try:
+            self._running = self._requests.get(not self._wanted(), IDLE_PERIOD)
+            self._answer(self._running)
+        except queue.Empty:
+            if self._wanted():
+                self._collect_unasked()
+        finally:
+            self._running = None
+
+    def _wanted(self) -> bool:
+        """Return whether an episode nobody asked for is to be collected."""
+        return self._left != 0 and not self._paused and not self._collection.needs_person
+
+    def _collect_unasked(self) -> None:
+        try:
+            self._keep(self._collection.next(self.value('policy')))
+        except CollectionError as error:
+            self.report(WARN, str(error))
+            self._stopped.wait(PAUSE_AFTER_FAILURE)
+        else:
+            self._left -= self._left > 0
+
+    def _answer(self, request: Request) -> None:
+        """Collect the episode of a goal and complete its future."""
+        goal, result = request.handle.request, CollectEpisode.Result()
+        policy, seed = goal.policy or self.value('policy'), None if goal.seed < 0 else goal.seed
+        try:
+            if goal.task:
+                collected = self._collection.requested(goal.task, policy, seed)
+            else:
+                collected = self._collection.next(policy, seed)
+            result.outcomes = self._keep(collected)
+            result.episode_id, result.task = collected.info.episode_id, collected.info.task
+            result.bag_path = str(collected.recorded.path)
+        except CollectionError as error:
+            result.error_code, result.error_msg = error.fault, str(error)
+        except Exception as error:
+            result.error_code, result.error_msg = Fault.UNKNOWN, f'{type(error).__name__}: {error}'
+        executor = self.executor
+        assert executor is not None, 'the goal came through it'
+        request.result.set_result(result)
+        executor.wake()
+
+    def _keep(self, collected: Collected) -> msg.TaskOutcomes:
+        """Note the episode's cadence and publish its outcomes; the detector publishes its own."""
+        append_cadence(self._data, collected, self._image_age)
+        outcomes = outcomes_to_message(
+            collected.outcomes, self.get_clock().now().nanoseconds, collected.info.episode_id, collected.source
+        )
+        if collected.source == SIMULATOR:
+            self._outcomes.publish(outcomes)
+        self.report(OK, 'collecting', episodes=self._collection.episodes, successes=self._collection.successes)
+        return outcomes
+
+    def _announce(self, state: State, task: str, episode_id: str, message: str) -> None:
+        if state is State.IDLE and self._paused:
+            state = State.PAUSED
+        self._status.publish(
+            msg.CollectorStatus(
+                header=header(self.get_clock().now().nanoseconds, ''),
+                robot=self.robot,
+                state=state,
+                task=task,
+                episode_id=episode_id,
+                episodes=self._collection.episodes,
+                successes=self._collection.successes,
+                message=message,
+            )
+        )
+        if self._running is not None:
+            self._running.handle.publish_feedback(CollectEpisode.Feedback(state=state, task=task))
+        if state is State.NEEDS_PERSON:
+            self.report(WARN, f'needs a person: {message}; then call {self.resolve_service_name("~/resume")}')
+
+
+def main() -> int:
+    """Run the node."""
+    return run(CollectorNode)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
