@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from mtopt_core.checkpoint import MANIFEST_FILE, newest_checkpoint
-from mtopt_core.errors import CheckpointError
+from mtopt_core.checkpoint import find_checkpoint
 from mtopt_core.label_store import DETECTOR, HUMAN, LabelStore
 from mtopt_core.paths import DataFolder
 from mtopt_core.progress import progress_bar
@@ -29,10 +29,10 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, rich
 
 Bags = Annotated[Path, typer.Option(help='Data folder; its bags lie in `bags`.', exists=True, file_okay=False)]
 Labels = Annotated[
-    list[str],
+    str,
     typer.Option(
-        help='Whose outcomes are the truth: human, simulator or detector; several, the first that has one counts. '
-        '`simulator` stands in for people who label, in simulation.'
+        help='Whose outcomes are the truth, the first that has one: human, simulator, detector. '
+        '`simulator` stands in for people who label.'
     ),
 ]
 Checkpoint = Annotated[
@@ -49,7 +49,7 @@ def _detector() -> None:
 def train(
     bags: Bags,
     out: Annotated[Path, typer.Option(help='Folder of the checkpoints; the new one gets a version of its own.')],
-    labels: Labels = [HUMAN],  # noqa: B006 (typer reads the default, nobody changes it)
+    labels: Labels = HUMAN,
     preset: Annotated[Literal['small', 'paper'], typer.Option(help='Network: 64 px for a CPU, or 472 px.')] = 'small',
     image_size: Annotated[int | None, typer.Option(help="Side of the images, px, if not the preset's.")] = None,
     steps: Annotated[int, typer.Option(help='Gradient steps.', min=1)] = TrainingConfiguration().steps,
@@ -66,30 +66,32 @@ def train(
     if image_size is not None:
         configuration = configuration.model_copy(update={'image_size': image_size})
     with progress_bar('Reading bags') as report:
-        dataset = load_dataset(DataFolder(bags), tasks, labels, configuration, report)
+        dataset = load_dataset(DataFolder(bags), tasks, labels.split(','), configuration, report)
     training = TrainingConfiguration(steps=steps, seed=seed)
     with progress_bar('Training the detector') as report:
         path, manifest = train_detector(
             dataset,
             tasks,
-            labels,
+            labels.split(','),
             configuration,
             training,
             out,
-            start=_find(start) if start else None,
+            start=find_checkpoint(start) if start else None,
             on_step=lambda step, _loss: report(step, steps),
         )
-    print(f'{path}: trained on {manifest.episodes["train"]} episodes, outcomes by {" or ".join(labels)}')
+    print(f'{path}: trained on {manifest.episodes["train"]} episodes, outcomes by {labels}')
     _show(manifest.held_out, manifest)
 
 
 @app.command(epilog='Example: `mtopt detector evaluate --checkpoint data/models/success_detector --bags data`')
-def evaluate(checkpoint: Checkpoint, bags: Bags, labels: Labels = [HUMAN]) -> None:  # noqa: B006
+def evaluate(checkpoint: Checkpoint, bags: Bags, labels: Labels = HUMAN) -> None:
     """Measure a detector on the held-out episodes of a folder."""
     tasks = load_tasks()
-    grader = Grader.load(_find(checkpoint), tasks)
+    grader = Grader.load(find_checkpoint(checkpoint), tasks)
     with progress_bar('Reading bags') as report:
-        dataset = load_dataset(DataFolder(bags), tasks, labels, grader.manifest.network, report).of(Split.TEST)
+        dataset = load_dataset(DataFolder(bags), tasks, labels.split(','), grader.manifest.network, report).of(
+            Split.TEST
+        )
     with progress_bar('Judging') as report:
         probabilities = grader.probabilities(dataset.final_images, dataset.episode_ids, report)
     thresholds = grader.manifest.thresholds
@@ -99,7 +101,7 @@ def evaluate(checkpoint: Checkpoint, bags: Bags, labels: Labels = [HUMAN]) -> No
 @app.command(epilog='Example: `mtopt detector grade --checkpoint data/models/success_detector --bags data`')
 def grade(checkpoint: Checkpoint, bags: Bags) -> None:
     """Grade every episode of a folder for every task; the outcomes go to its label store."""
-    grader = Grader.load(_find(checkpoint), load_tasks())
+    grader = Grader.load(find_checkpoint(checkpoint), load_tasks())
     data = DataFolder(bags)
     with progress_bar('Reading bags') as report:
         rows, final_images = read_final_images(data, grader.manifest.network, report)
@@ -115,21 +117,11 @@ def grade(checkpoint: Checkpoint, bags: Bags) -> None:
     print(f'{len(rows)} episodes graded for {len(grader.manifest.tasks)} tasks by detector {grader.manifest.version}')
 
 
-def _find(path: Path) -> Path:
-    if (path / MANIFEST_FILE).exists():
-        return path
-    newest = newest_checkpoint(path)
-    if newest is None:
-        raise CheckpointError(f'{path} is no checkpoint and holds none; `mtopt detector train` makes one')
-    return newest
-
-
 def _show(held_out: Mapping[str, TaskMetrics], manifest: DetectorManifest) -> None:
-    table = Table(title='Held-out episodes of the task\'s skill; "elsewhere": of the other skills')
-    for column in ('task', 'successes', 'failures', 'AUC', 'accuracy', 'precision', 'recall', 'false positives'):
-        table.add_column(column, justify='left' if column == 'task' else 'right')
-    table.add_column('elsewhere', justify='right')
-    table.add_column('threshold', justify='right')
+    table = Table(title="Held-out episodes of the task's skill", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column('task', no_wrap=True)
+    for column in ('solved', 'failed', 'AUC', 'accuracy', 'precision', 'recall', 'false alarms', 'threshold'):
+        table.add_column(column, justify='right')
     for task, metrics in held_out.items():
         table.add_row(
             task,
@@ -140,13 +132,12 @@ def _show(held_out: Mapping[str, TaskMetrics], manifest: DetectorManifest) -> No
             _percent(metrics.precision),
             _percent(metrics.recall),
             _percent(metrics.false_positive_rate),
-            _percent(metrics.false_positive_rate_elsewhere),
             _threshold(manifest.thresholds[task]),
         )
     Console().print(table)
     if not all(threshold.chosen for threshold in manifest.thresholds.values()):
         rate = manifest.training.false_positive_rate
-        print(f'*: fewer than {1 / rate:.0f} validation failures cannot hold false positives to {rate:.0%}')
+        print(f'*: fewer than {1 / rate:.0f} validation failures cannot hold false alarms to {rate:.0%}')
     untaught = [task for task in manifest.tasks if task not in manifest.thresholds]
     if untaught:
         print(f'Without a success or a failure to learn from, always unsure: {", ".join(untaught)}')

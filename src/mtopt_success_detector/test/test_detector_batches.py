@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mtopt_success_detector.batches import BalancedBatches, drop_views
+
+NOBODY_KNOWS = np.nan
+
+
+def test_every_task_and_verdict_weighs_the_same_however_rare():
+    rng = np.random.default_rng(0)
+    outcomes = (rng.random((1000, 3)) < (0.5, 0.05, 0.01)).astype(np.float32)
+    rows, weights = BalancedBatches(outcomes, np.ones((1000, 3), bool), rng).draw(60)
+    for task in range(3):
+        for verdict in (0, 1):
+            drawn = outcomes[rows, task] == verdict
+            assert weights[drawn, task].sum() == pytest.approx(1 / 6)
+
+
+def test_failures_are_drawn_from_episodes_of_the_task_s_skill():
+    outcomes = np.zeros((100, 1), np.float32)
+    outcomes[:10] = 1
+    own_skill = np.zeros((100, 1), bool)
+    own_skill[:20] = True
+    rows, _ = BalancedBatches(outcomes, own_skill, np.random.default_rng(0)).draw(400)
+    assert set(rows) == set(range(20))
+
+
+def test_unknown_outcomes_weigh_nothing():
+    outcomes = np.array([[1, NOBODY_KNOWS], [0, NOBODY_KNOWS], [0, 1], [1, 0]], np.float32)
+    rows, weights = BalancedBatches(outcomes, np.ones((4, 2), bool), np.random.default_rng(0)).draw(64)
+    assert (weights[np.isnan(outcomes[rows])] == 0).all()
+    assert weights.sum() == pytest.approx(1)
+
+
+def test_dropping_views_leaves_every_episode_one_it_has():
+    present = np.random.default_rng(0).random((500, 3)) < 0.6
+    present = present[present.any(axis=1)]
+    kept = drop_views(present, 0.9, np.random.default_rng(1))
+    assert kept.any(axis=1).all()
+    assert not (kept & ~present).any()
+    assert kept.sum() < 0.6 * present.sum()

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rclpy
+import yaml
+from rclpy.executors import SingleThreadedExecutor
+from sensor_msgs.msg import CompressedImage
+
+from mtopt_core.label_store import DETECTOR, LabelStore
+from mtopt_core.messages import outcomes_from_message
+from mtopt_core.paths import DataFolder
+from mtopt_msgs.msg import ModelVersion, TaskOutcomes
+from mtopt_msgs.srv import DetectSuccess
+from mtopt_node.qos import EVENTS, LATCHED
+
+TIMEOUT = 20.0
+CODES = DetectSuccess.Response
+
+
+class Cell:
+    """A success detector in a process of its own, and what it says."""
+
+    def __init__(self, folder: Path) -> None:
+        self.data = DataFolder(folder / 'data')
+        self.checkpoints = folder / 'checkpoints'
+        self.checkpoints.mkdir()
+        domain = random.randint(1, 200)
+        parameters = {'checkpoints': str(self.checkpoints), 'data_folder': str(self.data.root)}
+        file = folder / 'parameters.yaml'
+        file.write_text(yaml.safe_dump({'/**': {'ros__parameters': parameters}}))
+        module, namespace = 'mtopt_success_detector.detector_node', '__ns:=/robot1'
+        self._process = subprocess.Popen(
+            [sys.executable, '-m', module, '--ros-args', '-r', namespace, '--params-file', str(file)],
+            env={**os.environ, 'ROS_DOMAIN_ID': str(domain)},
+        )
+        rclpy.init(domain_id=domain)
+        self._node = rclpy.create_node('tester', namespace='robot1')
+        self.outcomes: list[TaskOutcomes] = []
+        self.versions: list[ModelVersion] = []
+        self._node.create_subscription(TaskOutcomes, 'outcomes', self.outcomes.append, EVENTS)
+        self._node.create_subscription(ModelVersion, 'success_detector/model_version', self.versions.append, LATCHED)
+        self._client = self._node.create_client(DetectSuccess, 'success_detector/detect')
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self._node)
+        self._thread = threading.Thread(target=self._executor.spin, daemon=True)
+        self._thread.start()
+        assert self._client.wait_for_service(TIMEOUT)
+
+    def detect(self, episode_id: str, jpegs: dict[str, bytes], tasks: tuple[str, ...] = ()) -> DetectSuccess.Response:
+        images = [CompressedImage(format='jpeg', data=jpeg) for jpeg in jpegs.values()]
+        request = DetectSuccess.Request(episode_id=episode_id, cameras=list(jpegs), images=images, tasks=list(tasks))
+        future = self._client.call_async(request)
+        wait_until(future.done)
+        return future.result()
+
+    def close(self) -> None:
+        self._process.send_signal(signal.SIGINT)
+        assert self._process.wait(TIMEOUT) == 0
+        self._executor.shutdown()
+        self._node.destroy_node()
+        rclpy.try_shutdown()
+        self._thread.join(TIMEOUT)
+
+
+def wait_until(condition: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + TIMEOUT
+    while not condition():
+        assert time.monotonic() < deadline, 'nothing happened in time'
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def cell(tmp_path: Path) -> Iterator[Cell]:
+    cell = Cell(tmp_path)
+    yield cell
+    cell.close()
+
+
+def test_a_node_grades_an_episode_and_takes_newer_checkpoints_that_fit(cell, trained, squares):
+    jpegs, _ = squares.draw('lift', np.random.default_rng(0))
+    response = cell.detect('before', jpegs)
+    assert response.error_code == CODES.NO_MODEL
+    assert 'train' in response.error_msg
+
+    shutil.copytree(trained, cell.checkpoints / trained.name)
+    response = cell.detect('episode1', jpegs)
+    assert (response.error_code, response.error_msg) == (CODES.NONE, '')
+    outcomes = outcomes_from_message(response.outcomes)
+    assert len(outcomes) == 12
+    wait_until(lambda: cell.outcomes and cell.versions)
+    assert cell.outcomes == [response.outcomes]
+    assert cell.outcomes[0].model_version == cell.versions[0].version == trained.name
+    stored = LabelStore(cell.data).outcomes('episode1', [DETECTOR])
+    assert stored == {outcome.task: outcome for outcome in outcomes}
+
+    response = cell.detect('', jpegs, squares.JUDGED[:2])
+    assert [outcome.task for outcome in response.outcomes.outcomes] == list(squares.JUDGED[:2])
+
+    damaged = cell.checkpoints / 'z_damaged'
+    shutil.copytree(trained, damaged)
+    (damaged / 'weights.safetensors').write_bytes(b'')
+    assert cell.detect('episode2', jpegs).outcomes.model_version == trained.name
+
+    assert cell.detect('episode3', jpegs, ('fold-cloth',)).error_code == CODES.UNKNOWN_TASK
+    response = cell.detect('episode3', {**jpegs, 'main': b'not a JPEG'})
+    assert response.error_code == CODES.BAD_IMAGE
+    assert 'camera main' in response.error_msg
+    assert cell.detect('episode3', {}).error_code == CODES.BAD_IMAGE
+    wait_until(lambda: len(cell.outcomes) == 2)
+    assert set(LabelStore(cell.data).all_outcomes([DETECTOR])) == {'episode1', 'episode2'}
+
+
+def test_a_store_that_fails_is_told_and_the_verdicts_are_still_given(cell, trained, squares):
+    shutil.copytree(trained, cell.checkpoints / trained.name)
+    jpegs, _ = squares.draw('lift', np.random.default_rng(0))
+    for file in cell.data.root.glob('labels.sqlite*'):
+        file.write_bytes(b'this is no database' * 1000)
+    response = cell.detect('episode1', jpegs)
+    assert response.error_code == CODES.STORE_FAILED
+    assert 'mtopt labels rebuild' in response.error_msg
+    assert len(response.outcomes.outcomes) == 12
