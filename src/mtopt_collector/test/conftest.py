@@ -20,6 +20,8 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.subscription import Subscription
 from rclpy.task import Future
 
+from mtopt_core.environment import prepare
+
 ROBOT = 'robot1'
 TIMEOUT = 15.0
 
@@ -117,6 +119,7 @@ class Graph:
 
 @pytest.fixture
 def graph(tmp_path: Path) -> Iterator[Graph]:
+    prepare()
     graph = Graph(tmp_path)
     try:
         yield graph
