@@ -97,6 +97,7 @@ def test_segments_of_the_living_stay_and_those_of_the_killed_go(publisher):
 def test_a_shell_gets_the_same_and_keeps_what_the_user_has_set(monkeypatch):
     name, value = 'FASTRTPS_DEFAULT_PROFILES_FILE', "/a folder/user's.xml"
     monkeypatch.setenv(name, value)
+    monkeypatch.delenv('ROS_AUTOMATIC_DISCOVERY_RANGE', raising=False)
     command = [sys.executable, '-m', 'mtopt_core.environment']
     exports = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     script = f'unset {name} ROS_AUTOMATIC_DISCOVERY_RANGE\n{exports}echo "${name} $ROS_AUTOMATIC_DISCOVERY_RANGE"'
