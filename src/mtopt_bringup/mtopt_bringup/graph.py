@@ -1,0 +1,125 @@
+"""The one definition of the graph: which nodes a cell consists of, their names, namespaces and parameters.
+
+`mtopt run` starts it as plain processes, the launch files translate it for `ros2 launch`; neither adds anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Value = bool | int | float | str
+
+
+class Simulator(StrEnum):
+    """What stands in for the robot."""
+
+    MUJOCO = 'mujoco'
+    NONE = 'none'
+
+
+@dataclass(frozen=True)
+class NodeSpec:
+    """One node.
+
+    Attributes:
+        package: ROS package.
+        executable: In `lib/<package>` of the installation, and the module of that name in the package.
+        name: Node name.
+        namespace: Of its robot, with the leading slash.
+        parameters: By name.
+        remappings: New topic name by old one.
+    """
+
+    package: str
+    executable: str
+    name: str
+    namespace: str
+    parameters: Mapping[str, Value] = field(default_factory=dict)
+    remappings: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def full_name(self) -> str:
+        """Namespace and name."""
+        return f'{self.namespace}/{self.name}'
+
+
+class GraphOptions(BaseModel):
+    """What may differ from one start of the graph to the next; also the arguments of the launch files."""
+
+    model_config = ConfigDict(extra='forbid', frozen=True)
+
+    simulator: Annotated[Simulator, Field(description='what stands in for the robot')] = Simulator.NONE
+    data: Annotated[Path, Field(description='folder of bags, labels and catalogue')] = Path('data')
+    models: Annotated[str, Field(description='folder of `policy` and `success_detector`; empty: DATA/models')] = ''
+    robots: Annotated[int, Field(ge=1, le=100, description='number of robots, robot1 to robotN')] = 1
+    policy: Annotated[Literal['scripted', 'learned', 'mixture'], Field(description='of episodes nobody asked for')] = (
+        'scripted'
+    )
+    episodes: Annotated[int, Field(ge=-1, description='for each robot to collect; 0: on request, -1: no end')] = -1
+    grade_with: Annotated[Literal['detector', 'simulator', 'none'], Field(description='who grades final images')] = (
+        'detector'
+    )
+    seed: Annotated[int, Field(ge=-1, description='of the scheduler; -1 draws one')] = -1
+    image_size: Annotated[int, Field(ge=16, description="side of the simulated cameras' images, px")] = 128
+    cell_file: Annotated[str, Field(description="the cell's configuration; empty: config/cell.yaml")] = ''
+    tasks_file: Annotated[str, Field(description='the task set; empty: config/tasks.yaml')] = ''
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the folders of checkpoints."""
+        return (Path(self.models) if self.models else self.data / 'models').absolute()
+
+
+def graph(options: GraphOptions) -> list[NodeSpec]:
+    """Return the graph's nodes, those first that others wait for."""
+    return [spec for number in range(1, options.robots + 1) for spec in _robot(f'/robot{number}', number, options)]
+
+
+def _robot(namespace: str, number: int, options: GraphOptions) -> list[NodeSpec]:
+    simulated = options.simulator is not Simulator.NONE
+    cell: dict[str, Value] = {'cell_file': options.cell_file}
+    tasks: dict[str, Value] = {'tasks_file': options.tasks_file}
+    data: dict[str, Value] = {'data_folder': str(options.data.absolute())}
+
+    def node(package: str, name: str, parameters: Mapping[str, Value], executable: str = '') -> NodeSpec:
+        return NodeSpec(package, executable or f'{name}_node', name, namespace, parameters)
+
+    simulators = {
+        # Every simulator has a clock of its own; the nodes go by the stamps of what they receive.
+        Simulator.MUJOCO: [node('mtopt_sim', 'simulator', {**tasks, 'image_size': options.image_size})],
+        Simulator.NONE: [],
+    }
+    return [
+        *simulators[options.simulator],
+        node('mtopt_collector', 'camera_ingestion', cell),
+        node('mtopt_collector', 'arm_controller', cell),
+        node('mtopt_collector', 'recorder', {**cell, **data}),
+        node('mtopt_collector', 'reset', {**cell, **tasks, 'simulated': simulated}),
+        node(
+            'mtopt_success_detector',
+            'success_detector',
+            {**tasks, **data, 'checkpoints': str(options.checkpoints / 'success_detector')},
+            executable='detector_node',
+        ),
+        node('mtopt_policy', 'policy', {**cell, **tasks, 'checkpoints': str(options.checkpoints / 'policy')}),
+        node(
+            'mtopt_collector',
+            'collector',
+            {
+                **cell,
+                **tasks,
+                **data,
+                'simulated': simulated,
+                'episodes': options.episodes,
+                'policy': options.policy,
+                'grade_with': options.grade_with,
+                'seed': options.seed if options.seed < 0 else options.seed + number,
+            },
+        ),
+    ]

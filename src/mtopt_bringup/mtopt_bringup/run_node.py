@@ -1,0 +1,228 @@
+"""`mtopt run`: the whole graph in separate processes, without `ros2 launch`; shows what the collectors say they do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Literal
+
+import rclpy
+import typer
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from mtopt_bringup.cadence import Cadence, read_cadence, summarise
+from mtopt_bringup.graph import GraphOptions, Simulator, graph
+from mtopt_bringup.interruption import Interruption
+from mtopt_bringup.launcher import Launcher
+from mtopt_core.errors import MtoptError
+from mtopt_core.paths import DataFolder
+from mtopt_msgs.msg import CollectorStatus
+from mtopt_node.qos import LATCHED
+
+LOOK_PERIOD = 0.2  # s
+
+
+class CollectionStoppedError(MtoptError):
+    """A collector needs a person and nobody is there."""
+
+
+def run(
+    data: Annotated[Path, typer.Option(help='Data folder: bags, labels, catalogue, cadence.')],
+    sim: Annotated[
+        Simulator, typer.Option(help='What stands in for the robot; none where the drivers of a real one run.')
+    ] = Simulator.MUJOCO,
+    episodes: Annotated[
+        int, typer.Option(min=-1, help='For each robot to collect; -1: until Ctrl-C, 0: only on request.')
+    ] = -1,
+    policy: Annotated[
+        Literal['scripted', 'learned', 'mixture'], typer.Option(help='Who decides; a mixture is drawn per episode.')
+    ] = 'scripted',
+    models: Annotated[
+        Path | None, typer.Option(help='Folder of checkpoints, `policy` and `success_detector`. [default: DATA/models]')
+    ] = None,
+    grade_with: Annotated[
+        Literal['detector', 'simulator', 'none'],
+        typer.Option(help="Who grades the final images; the simulator's truth can stand in for a detector to come."),
+    ] = 'detector',
+    robots: Annotated[int, typer.Option(min=1, max=100, help='Number of robots.')] = 1,
+    seed: Annotated[int, typer.Option(min=-1, help='Of tasks, scenes and policies; -1 draws one.')] = -1,
+    image_size: Annotated[int, typer.Option(min=16, help="Side of the simulated cameras' images, px.")] = 128,
+) -> None:
+    """Start every node of the cell and collect episodes.
+
+    A simulated robot moves only while a step is carried out, as fast as the machine can. Every node is a process of
+    its own; logs are in DATA/log. Ctrl-C ends the running episode and stops all nodes in order. On a machine with a
+    ROS installation `ros2 launch launch/sim.launch.py` starts the same nodes.
+    """
+    options = GraphOptions(
+        simulator=sim,
+        data=data,
+        models='' if models is None else str(models),
+        robots=robots,
+        policy=policy,
+        episodes=episodes,
+        grade_with=grade_with,
+        seed=seed,
+        image_size=image_size,
+    )
+    before = len(read_cadence(DataFolder(data)))
+    console = Console()
+    try:
+        run_graph(options, data / 'log', console)
+    finally:
+        measured = summarise(read_cadence(DataFolder(data))[before:])
+        if measured:
+            console.print(cadence_table(measured))
+
+
+def run_graph(options: GraphOptions, logs: Path, console: Console) -> None:
+    """Run the graph until every robot has its episodes, or until Ctrl-C.
+
+    Args:
+        options: What to start.
+        logs: Folder of the nodes' logs.
+        console: Where to show how it goes.
+
+    Raises:
+        NodeDiedError: A node ended by itself.
+        CollectionStoppedError: A robot cannot go on without a person.
+    """
+    specs = graph(options)
+    before = len(read_cadence(DataFolder(options.data)))
+    robots = list(dict.fromkeys(spec.namespace.strip('/') for spec in specs))
+    with (
+        Interruption() as interruption,
+        Launcher(specs, logs, os.environ) as launcher,
+        StatusListener(robots) as statuses,
+        _Display(options, console) as display,
+    ):
+        while not interruption.requested:
+            launcher.check()
+            statuses.listen(LOOK_PERIOD)
+            display.show(statuses.newest.values())
+            stuck = [one for one in statuses.newest.values() if one.state == one.STATE_NEEDS_PERSON]
+            if stuck and options.episodes > 0:
+                raise CollectionStoppedError(f'{stuck[0].robot} needs a person: {stuck[0].message}; logs are in {logs}')
+            if 0 < options.episodes * len(robots) <= len(read_cadence(DataFolder(options.data))) - before:
+                break
+        display.stopping()
+    if interruption.requested:
+        console.print(f'stopped; everything collected is in {options.data}')
+
+
+class StatusListener:
+    """A node for the time of a context; Ctrl-C stays with whoever uses it.
+
+    Attributes:
+        newest: Each robot's last status, by name; robots not heard of yet are missing.
+    """
+
+    def __init__(self, robots: Iterable[str]) -> None:
+        self._robots = tuple(robots)
+        self.newest: dict[str, CollectorStatus] = {}
+
+    def __enter__(self) -> StatusListener:
+        """Start listening."""
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        self._node = Node('status')
+        for robot in self._robots:
+            self._node.create_subscription(CollectorStatus, f'/{robot}/status', partial(self._take, robot), LATCHED)
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self._node)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the graph."""
+        self._executor.shutdown()
+        self._node.destroy_node()
+        rclpy.try_shutdown()
+
+    def listen(self, seconds: float) -> None:
+        """Take in what arrives, for at most `seconds` of wall time."""
+        self._executor.spin_once(timeout_sec=seconds)
+
+    def _take(self, robot: str, status: CollectorStatus) -> None:
+        self.newest[robot] = status
+
+
+class _Display:
+    """One line per robot.
+
+    Args:
+        options: What was started.
+        console: Where to show it.
+    """
+
+    def __init__(self, options: GraphOptions, console: Console) -> None:
+        self._total = options.episodes if options.episodes > 0 else None
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn('{task.description}'),
+            *([BarColumn()] if self._total else []),
+            TextColumn('{task.fields[doing]}'),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+        )
+        self._nodes = self._progress.add_task('starting the nodes', total=self._total, doing='')
+        self._bars: dict[str, TaskID] = {}
+
+    def __enter__(self) -> _Display:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._progress.stop()
+
+    def show(self, statuses: Iterable[CollectorStatus]) -> None:
+        """Show what the robots are doing."""
+        for status in statuses:
+            self._progress.update(self._nodes, visible=False)
+            if status.robot not in self._bars:
+                self._bars[status.robot] = self._progress.add_task(status.robot, total=self._total, doing='')
+            self._progress.update(self._bars[status.robot], completed=status.episodes, doing=_sentence(status))
+
+    def stopping(self) -> None:
+        """Say that the nodes are being stopped."""
+        self._progress.update(self._nodes, description='stopping the nodes', visible=True)
+
+
+def _sentence(status: CollectorStatus) -> str:
+    doing = {
+        status.STATE_IDLE: 'idle',
+        status.STATE_RESETTING: f'resetting for {status.task}',
+        status.STATE_RUNNING: status.task,
+        status.STATE_GRADING: f'grading {status.task}',
+        status.STATE_PAUSED: 'paused',
+        status.STATE_NEEDS_PERSON: f'[bold red]needs a person: {status.message}[/]',
+    }[status.state]
+    return f'{status.episodes} episodes, {status.successes} successes; {doing}'
+
+
+def cadence_table(cadences: Iterable[Cadence]) -> Table:
+    """Return the cadence report for a terminal."""
+    table = Table('policy', title='cadence, in wall time')
+    for column in ('episodes', 'steps', 'steps/s', 'decision', 'image age', 'messages', 'dropped'):
+        table.add_column(column, justify='right')
+    for cadence in cadences:
+        table.add_row(
+            cadence.policy,
+            str(cadence.episodes),
+            str(cadence.steps),
+            f'{cadence.steps_per_second:.1f}',
+            f'{1e3 * cadence.decision_time:.1f} ms',
+            '-' if cadence.image_age is None else f'{1e3 * cadence.image_age:.1f} ms',
+            str(cadence.messages),
+            str(cadence.dropped),
+        )
+    return table
