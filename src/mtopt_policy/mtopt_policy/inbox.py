@@ -35,6 +35,12 @@ class Inbox:
         self._observations: deque[Any] = deque(maxlen=KEPT)
         self._steps: deque[Any] = deque(maxlen=KEPT)
 
+    @property
+    def newest(self) -> int:
+        """Stamp of the newest observation, ns; -1 before the first."""
+        with self._arrived:
+            return _stamp(self._observations[-1]) if self._observations else -1
+
     def add_image(self, camera: str, stamp: int, jpeg: bytes) -> None:
         """Put in a camera's JPEG, stamped in ns."""
         with self._arrived:

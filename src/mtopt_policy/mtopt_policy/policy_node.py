@@ -222,8 +222,8 @@ class PolicyNode(Node):
         def cancelled() -> bool:
             return goal.is_cancel_requested or not self._active
 
-        # The newest observation may still be the last one of the episode before.
-        observation = self._observe(self._decided_on + 1, control, cancelled)
+        # The newest observation, unless that is still the last one of the episode before.
+        observation = self._observe(max(self._inbox.newest, self._decided_on + 1), control, cancelled)
         while (action := control.decide(observation)) is not None:
             number = control.steps - 1
             self._actions.publish(action_to_message(action, observation.stamp, episode_id, number))
