@@ -6,7 +6,8 @@ still within one step. Limits are the step planner's; what is checked here is ti
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
@@ -18,6 +19,8 @@ from mtopt_core.step_planner import PlannedStep, StepPlanner
 from mtopt_core.trajectory import Trajectory
 
 SECOND = 1_000_000_000
+# A whole number of every controller's cycles, s: a trajectory that ends between two would end early or late.
+CYCLE = 0.02
 # A lock-step simulator may be slower than real time; after this it is taken for gone.
 LOST_AFTER = 5.0
 
@@ -150,7 +153,7 @@ class ArmControl:
         if reading.stamp < self._rest_at:
             raise ActionError(f'the arm moves until {_seconds(self._rest_at)} s')
         closed = reading.gripper_closed if gripper is GripperCommand.KEEP else gripper is GripperCommand.CLOSE
-        arm = self._planner.plan_move(reading.positions, position, yaw)
+        arm = _in_whole_cycles(self._planner.plan_move(reading.positions, position, yaw))
         fingers = self._planner.gripper(closed)
         if gripper is not GripperCommand.KEEP:
             arm = _after(fingers.duration, reading.positions, arm)
@@ -170,6 +173,12 @@ class ArmControl:
         self._rest_at = reading.stamp + round(arm.duration * SECOND)
         self._given_up_at = now + arm.duration + LOST_AFTER
         return Command(reading.stamp, self._rest_at, arm, gripper)
+
+
+def _in_whole_cycles(trajectory: Trajectory) -> Trajectory:
+    """Return a trajectory that takes its last waypoint a little slower, so that it ends with a control cycle."""
+    whole = math.ceil(round(trajectory.duration / CYCLE, 6)) * CYCLE
+    return replace(trajectory, times=np.append(trajectory.times[:-1], whole))
 
 
 def _after(pause: float, positions: np.ndarray, trajectory: Trajectory) -> Trajectory:

@@ -129,6 +129,7 @@ def test_a_move_goes_up_across_and_down_with_the_gripper_as_told(control, grippe
     goal = np.array([0.48, 0.2, 0.12])
     command = control.move(goal, 0.4, gripper, now=0.0)
     assert command.arm.duration == command.gripper.duration
+    assert (command.end - command.start) % 20_000_000 == 0
     assert np.allclose(KINEMATICS.forward(command.arm.positions[-1])[0], goal, atol=5e-4)
     fingers_close = {GripperCommand.KEEP: closed, GripperCommand.OPEN: False, GripperCommand.CLOSE: True}[gripper]
     assert command.gripper.positions[-1, 0] == (0.0 if fingers_close else ARM.finger_open)
