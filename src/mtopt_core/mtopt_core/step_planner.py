@@ -65,7 +65,8 @@ class StepPlanner:
         """Turn an action into trajectories of exactly one step's length.
 
         Displacement and turn are clipped to the step's limits, the target to the workspace and off the bins' walls,
-        then both are scaled down until the joints can do it in time. A terminating action moves nothing.
+        then both are scaled down until the joints can do it in time; what no joint motion can reach holds the arm where
+        it is. A terminating action moves nothing.
 
         Args:
             joint_positions: `(J,)` rad, where the arm is now.
@@ -73,7 +74,7 @@ class StepPlanner:
             gripper_closed: Last gripper command was close.
 
         Raises:
-            ActionError: The action is not finite, closes and opens at once, or no part of it can be reached.
+            ActionError: The action is not finite, or closes and opens at once.
         """
         wanted = _checked(action)
         limit = np.array([self._step.max_displacement] * 3 + [self._step.max_yaw_change])
@@ -82,14 +83,15 @@ class StepPlanner:
 
         position, rotation = self.kinematics.forward(joint_positions)
         yaw = float(np.arctan2(rotation[1, 0], rotation[0, 0]))
-        allowed = self._workspace.clip(position, position + change[:3], yaw, yaw + change[3])
-        if not np.allclose(allowed, position + change[:3], atol=1e-9):
+        start = np.append(position, yaw)
+        allowed = self._workspace.clip(start, start + change)
+        if not np.allclose(allowed, start + change, atol=1e-9):
             notes.append('clipped to the workspace')
-            change[:3] = np.clip(allowed - position, -limit[:3], limit[:3])
+            change = np.clip(allowed - start, -limit, limit)
 
-        target, share = self._reachable(joint_positions, np.append(position, yaw), change)
+        target, share = self._reachable(joint_positions, start, change)
         if share < 1:
-            notes.append(f'scaled to {share:.0%} by the joint limits')
+            notes.append(f'scaled to {share:.0%} by the joint limits' if share else 'held: out of reach')
         changes_gripper = not action.terminate and (action.close_gripper or action.open_gripper)
         closed = action.close_gripper if changes_gripper else gripper_closed
         return PlannedStep(
@@ -157,10 +159,7 @@ class StepPlanner:
             if possible.min() >= 1:
                 return target, share
             share *= max(0.95 * float(possible.min()), 0.25)
-        raise ActionError(
-            f'no part of the step by {change[:3].round(3).tolist()} m and {change[3]:.2f} rad from '
-            f'{pose[:3].round(3).tolist()} m can be reached within the joint limits'
-        )
+        return np.array(start, float), 0.0
 
 
 def _checked(action: Action) -> np.ndarray:

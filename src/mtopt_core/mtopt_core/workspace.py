@@ -1,4 +1,4 @@
-"""Where the gripper tip may go: a box, less what would run the fingers into a bin's wall."""
+"""Where the gripper may go: a box, less what would run the fingers into a bin's wall, within one turn of the hand."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from mtopt_core.configuration import LimitConfiguration
 from mtopt_core.description.parts import Bin, CellTable
 
 # Outer size of the open fingers from the tip, m: along the hand's x, and along y, where they open.
-FINGER_REACH = (0.011, 0.055)
-WALL_CLEARANCE = 0.006
+FINGER_REACH = (0.010, 0.053)
+WALL_CLEARANCE = 0.004
+# rad; the fingers are the same after half a turn, and beyond this joint 7 runs out of range at some places.
+MAX_YAW = 2.0
 
 
 class Workspace:
@@ -34,32 +36,37 @@ class Workspace:
         """Return the nearest point `(3,)` in the box."""
         return np.clip(position, self._lower, self._upper)
 
-    def clip(self, start: np.ndarray, target: np.ndarray, start_yaw: float, yaw: float) -> np.ndarray:
-        """Return the point nearest to `target` that a straight step from `start` may end at.
+    def clip(self, start: np.ndarray, target: np.ndarray) -> np.ndarray:
+        """Return the pose nearest to `target` that a straight step from `start` may end at.
 
-        Between the walls the fingers stay between them: a step that starts or ends below the rim keeps to its bin's
-        inside, and one that comes from elsewhere stays above the rim.
+        Between the walls the fingers stay between them: a step that starts below the rim keeps to its bin's inside,
+        and one that comes from above goes below it only where they pass between the walls.
 
         Args:
-            start: `(3,)` m, tip now.
-            target: `(3,)` m, tip wanted.
-            start_yaw: rad, now.
-            yaw: rad, wanted.
+            start: x, y, z of the tip and yaw now, `(4,)` m and rad.
+            target: The same, wanted.
         """
-        target = self.clip_to_box(target)
-        if min(start[2], target[2]) >= self._safe_height:
-            return target
+        yaw = np.clip(target[3], -MAX_YAW, MAX_YAW)
+        place = self.clip_to_box(target[:3])
+        if min(start[2], place[2]) < self._safe_height:
+            place = self._between_walls(start, place, (start[3], yaw))
+        return np.append(place, yaw)
+
+    def _between_walls(self, start: np.ndarray, place: np.ndarray, yaws: tuple[float, float]) -> np.ndarray:
+        above_rim = np.array([*place[:2], max(place[2], self._safe_height)])
         home = next((one for one in self._bins if one.contains(start[0], start[1])), None)
         if home is None:
-            return np.array([*target[:2], max(target[2], self._safe_height)])
-        low, high = _inside(home, (start_yaw, yaw))
-        beside = target[:2] != np.clip(target[:2], low, high)
-        if start[2] >= self._safe_height and not home.contains(target[0], target[1]) and np.any(beside):
-            return np.array([*target[:2], max(target[2], self._safe_height)])
-        return np.array([*np.clip(target[:2], low, high), target[2]])
+            return above_rim
+        low, high = inner_bounds(home, yaws)
+        inner = np.array([*np.clip(place[:2], low, high), place[2]])
+        drop = start[2] - place[2]
+        share = np.clip((start[2] - self._safe_height) / drop, 0.0, 1.0) if drop > 0 else 0.0
+        at_rim = start[:2] + share * (inner[:2] - start[:2])
+        comes_from_above = start[2] >= self._safe_height
+        return above_rim if comes_from_above and np.any(at_rim != np.clip(at_rim, low, high)) else inner
 
 
-def _inside(home: Bin, yaws: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+def inner_bounds(home: Bin, yaws: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Return the lowest and highest x, y of the tip at which open fingers clear the walls at all these yaws."""
     along, across = FINGER_REACH
     cosine, sine = np.abs(np.cos(yaws)), np.abs(np.sin(yaws))

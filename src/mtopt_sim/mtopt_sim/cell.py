@@ -19,6 +19,7 @@ from mtopt_core.trajectory import Trajectory
 from mtopt_sim.appearance import Appearance
 from mtopt_sim.errors import SimulationError
 from mtopt_sim.geometry import lowest_point, narrowest
+from mtopt_sim.grasping import Body, Grasp, best_grasp
 from mtopt_sim.model import SERVO_LEAD, TIME_STEP_NS, build_model
 from mtopt_sim.outcomes import ObjectState, outcomes
 from mtopt_sim.scene import Objects, Placement, draw_scene, place_objects, resting_rotation
@@ -32,7 +33,6 @@ PARKED = np.array([-4.0, 0.0, 1.0])
 GRASP_DEPTH = (0.006, 0.018)
 GRASP_OFFSET = 0.008
 GRASP_GAP = 0.0005
-LOWEST_GRASP = 0.006
 
 
 class Cell:
@@ -219,30 +219,26 @@ class Cell:
 
     def object_positions(self) -> dict[str, np.ndarray]:
         """Return the true centre `(3,)`, m, of every object in the scene."""
-        return {name: self._data.xpos[self._body(name)].copy() for name in self._present}
+        return {name: self._where(name).position for name in self._present}
 
-    def grasp(self, name: str) -> tuple[np.ndarray, float]:
-        """Return the tip position `(3,)`, m, and yaw, rad, of a straight top-down grasp of an object."""
-        body = self._body(name)
-        across, _ = narrowest(self.table.category(name).shapes, self._data.xmat[body].reshape(3, 3))
-        position = self._data.xpos[body].copy()
-        position[2] = max(position[2] - GRASP_DEPTH[0], LOWEST_GRASP)
-        # The fingers open along the hand's y axis, at right angles to what yaw measures; half a turn is the same grasp.
-        return position, float((across + np.pi) % np.pi - np.pi / 2)
+    def grasp(self, name: str) -> Grasp:
+        """Return the best straight top-down grasp of an object, knowing where everything is."""
+        bodies = {other: self._where(other) for other in self._present}
+        body = bodies.pop(name)
+        home = min(self.table.bins, key=lambda one: float(np.hypot(*(body.position[:2] - one.centre))))
+        return best_grasp(body, list(bodies.values()), home, 2 * self.table.arm.finger_open)
 
     def object_states(self) -> dict[str, ObjectState]:
         """Return the truth about every object in the scene."""
         touching = self._touching_bodies()
         states = {}
         for name in self._present:
-            body = self._body(name)
-            rotation = self._data.xmat[body].reshape(3, 3)
-            low = lowest_point(self.table.category(name).shapes, rotation)
+            body = self._where(name)
             states[name] = ObjectState(
-                lowest=float(self._data.xpos[body][2]) + low,
+                lowest=float(body.position[2]) + lowest_point(body.shapes, body.rotation),
                 held=touching[name].issuperset(self._parts.finger_bodies),
                 touched=bool(touching[name]),
-                section=self._section(self._data.xipos[body]),
+                section=self._section(self._data.xipos[self._body(name)]),
             )
         return states
 
@@ -266,6 +262,11 @@ class Cell:
     def _body(self, name: str) -> int:
         return int(self._parts.object_bodies[self._names.index(name)])
 
+    def _where(self, name: str) -> Body:
+        body = self._body(name)
+        rotation = self._data.xmat[body].reshape(3, 3).copy()
+        return Body(self.table.category(name).shapes, self._data.xpos[body].copy(), rotation)
+
     def _place(self, joints: np.ndarray, placements: dict[str, Placement]) -> None:
         """Put everything where the scene wants it; absent objects float, asleep, where no camera looks."""
         mujoco.mj_resetData(self._model, self._data)
@@ -275,7 +276,7 @@ class Cell:
         data.qpos[self._parts.finger_dofs] = self._finger_goal
         for index, name in enumerate(self._names):
             self._model.body_gravcomp[self._parts.object_bodies[index]] = name not in self._present
-            place = placements.get(name, Placement(PARKED + (0, 0.3 * index, 0), np.eye(3)))
+            place = placements.get(name, Placement(PARKED + np.array([0, 0.3 * index, 0]), np.eye(3)))
             self._set_pose(name, place)
         data.ctrl[:] = [*joints, self._finger_goal]
         mujoco.mj_forward(self._model, data)

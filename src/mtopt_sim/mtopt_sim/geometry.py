@@ -12,7 +12,7 @@ from mtopt_core.kinematics import rotation_from_rpy
 
 
 def reach(shapes: Sequence[Shape], direction: np.ndarray) -> float:
-    """Return how far touching shapes extend from their owner's origin along a unit vector `(3,)`, m."""
+    """Return how far touching shapes extend from their owner's origin along a unit vector `(3,)` in its frame, m."""
     return max(_support(shape, direction) for shape in shapes if shape.collides)
 
 
@@ -28,7 +28,7 @@ def radius(shapes: Sequence[Shape], rotation: np.ndarray) -> float:
 
 
 def narrowest(shapes: Sequence[Shape], rotation: np.ndarray) -> tuple[float, float]:
-    """Return the horizontal direction, rad about the vertical, across which the shapes are narrowest, and that width, m."""
+    """Return across which horizontal direction, rad about the vertical, shapes are narrowest, and that width, m."""
 
     def width(angle: float) -> float:
         direction = np.cos(angle) * rotation[0] + np.sin(angle) * rotation[1]

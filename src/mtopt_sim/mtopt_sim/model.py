@@ -30,6 +30,8 @@ _FORMS = {
     Form.CYLINDER: mujoco.mjtGeom.mjGEOM_CYLINDER,
     Form.SPHERE: mujoco.mjtGeom.mjGEOM_SPHERE,
 }
+# MuJoCo wants half lengths where the table has whole ones.
+_SIZE_FACTORS = {Form.BOX: (0.5, 0.5, 0.5), Form.CYLINDER: (1.0, 0.5), Form.SPHERE: (1.0,)}
 
 
 @dataclass(frozen=True)
@@ -149,9 +151,8 @@ def _prepare_arm(spec: mujoco.MjSpec, table: CellTable) -> None:
 
 def _add_geom(body: mujoco.MjsBody, shape: Shape) -> mujoco.MjsGeom:
     """Add a visible geom that touches nothing yet and weighs nothing."""
-    halves = {Form.BOX: 0.5, Form.CYLINDER: (1.0, 0.5), Form.SPHERE: 1.0}[shape.form]
     size = np.zeros(3)
-    size[: len(shape.size)] = np.multiply(shape.size, halves)
+    size[: len(shape.size)] = np.multiply(shape.size, _SIZE_FACTORS[shape.form])
     quaternion = np.zeros(4)
     mujoco.mju_euler2Quat(quaternion, np.array(shape.rpy), 'XYZ')
     return body.add_geom(

@@ -17,7 +17,7 @@ Objects = Collection[str] | tuple[int, int] | None
 PLACES_TRIED = 24
 DROP_HEIGHT = 0.003
 PILE_HEIGHT = 0.05
-WALL_GAP = 0.004
+WALL_GAP = 0.012
 PLATE_SLACK = 0.004
 
 OBJECT_TINT, SURFACE_TINT = 0.05, 0.03

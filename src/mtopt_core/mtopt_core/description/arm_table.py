@@ -24,8 +24,8 @@ def _solid(*shapes: Shape) -> tuple[Shape, ...]:
 
 def _finger(name: str) -> Link:
     """Return a finger: its pad's face lies in the plane y = 0, the finger behind it at y > 0."""
-    stem = box((0.020, 0.012, FINGER_LENGTH), FINGER, (0, 0.007, FINGER_LENGTH / 2))
-    pad = box((0.018, 0.002, 0.028), GREY, (0, 0.001, FINGER_LENGTH - 0.014))
+    stem = box((0.020, 0.013, FINGER_LENGTH), FINGER, (0, 0.0065, FINGER_LENGTH / 2))
+    pad = box((0.016, 0.002, 0.028), GREY, (0, 0.0009, FINGER_LENGTH - 0.015), collides=False)
     return Link(name, 0.05, (0, 0.007, FINGER_LENGTH / 2), (0.02, 0.014, FINGER_LENGTH), (stem, pad))
 
 
