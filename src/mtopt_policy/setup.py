@@ -17,7 +17,10 @@ setup(
     install_requires=['setuptools'],
     zip_safe=True,
     entry_points={
-        'console_scripts': [f'trainer_node = {NAME}.learner.trainer_node:main'],
+        'console_scripts': [
+            f'policy_node = {NAME}.policy_node:main',
+            f'trainer_node = {NAME}.learner.trainer_node:main',
+        ],
         'mtopt.commands': [f'train = {NAME}.learner.cli:train'],
     },
 )

@@ -87,6 +87,8 @@ class OpenVinoBackend:
             'PERFORMANCE_HINT': 'LATENCY',
             'INFERENCE_PRECISION_HINT': self.precision,
             'INFERENCE_NUM_THREADS': threads,
+            # Every process would pin its first thread to the same core.
+            'ENABLE_CPU_PINNING': False,
         }
         self._tower = _compile(core, _Part(network, 'tower'), (images,), options)
         self._embed = _compile(core, _Part(network, 'embed'), (features, *vectors), options)

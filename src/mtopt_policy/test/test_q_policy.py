@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mtopt_core.checkpoint import Manifest, save_checkpoint
+from mtopt_core.checkpoint import Manifest, load_checkpoint, save_checkpoint
 from mtopt_core.configuration import StepConfiguration
 from mtopt_core.episode import Observation, Source
 from mtopt_core.errors import CheckpointError, ImageError
@@ -179,19 +179,23 @@ def test_a_checkpoint_of_another_kind_is_refused(tmp_path):
 
 
 def test_the_watch_loads_what_is_newer_and_keeps_the_old_one_when_it_does_not_fit(tmp_path):
-    watch = CheckpointWatch(tmp_path, lambda path: QFunctionPolicy.load(path, TASKS))
+    def load(path: Path) -> QFunctionPolicy:
+        _, loaded = load_checkpoint(path, PolicyManifest)
+        loaded.require_fit(TASKS)
+        return QFunctionPolicy(Favouring(np.zeros(8)), loaded, TASKS)
+
+    watch = CheckpointWatch(tmp_path, load)
     assert watch.refresh() is None
-    weights = QNetwork(QNetworkConfiguration.small(len(TASKS))).state_dict()
-    save_checkpoint(tmp_path, weights, manifest('v1'))
+    save_checkpoint(tmp_path, {}, manifest('v1'))
     assert watch.refresh().model_version == 'v1'
     assert watch.refresh() is None
     fewer = TASKS.model_copy(update={'tasks': TASKS.tasks[:3]})
-    save_checkpoint(tmp_path, weights, manifest('v2', fewer))
-    with pytest.raises(CheckpointError, match='policy v2'):
+    save_checkpoint(tmp_path, {}, manifest('v2', fewer))
+    with pytest.raises(CheckpointError, match='v2'):
         watch.refresh()
     assert watch.current.model_version == 'v1'
     assert watch.refresh() is None
-    save_checkpoint(tmp_path, weights, manifest('v3'))
+    save_checkpoint(tmp_path, {}, manifest('v3'))
     assert watch.refresh().model_version == 'v3'
 
 
