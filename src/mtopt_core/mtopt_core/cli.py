@@ -38,7 +38,7 @@ class CommandLoadError(MtoptError):
 
 
 def _summary(entry: EntryPoint) -> str:
-    """Return the first line of a command's docstring, read without running its module."""
+    """Return a command's docstring, read without running its module; the list shows its first paragraph."""
     try:
         spec = find_spec(entry.module)
         module = ast.parse(Path(spec.origin).read_text() if spec and spec.origin else '')
@@ -46,8 +46,7 @@ def _summary(entry: EntryPoint) -> str:
         # Whatever is wrong with one package, the list of commands is still wanted.
         return f'(cannot be loaded: {type(error).__name__}: {error})'
     functions = (node for node in module.body if isinstance(node, ast.FunctionDef) and node.name == entry.attr)
-    text = ast.get_docstring(next(functions, module)) or ''
-    return text.partition('\n')[0]
+    return ast.get_docstring(next(functions, module)) or ''
 
 
 def _load(entry: EntryPoint) -> Any:

@@ -194,12 +194,12 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_killed_recorder_loses_at_most_one_chunk(tmp_path: Path) -> None:
-    code = KILLED.format(path=sys.path, folder=str(tmp_path), chunk=8192, count=1000, cdr=CDR)
+    code = KILLED.format(path=sys.path, folder=str(tmp_path), chunk=4096, count=1000, cdr=CDR)
     assert subprocess.run([sys.executable, '-c', code], check=False).returncode == -signal.SIGKILL
     (partial,) = partial_bags(tmp_path)
     stamps = _stamps(salvage(partial))
     assert stamps == list(range(len(stamps)))
-    assert (1000 - len(stamps)) * len(CDR) < 8192
+    assert (1000 - len(stamps)) * len(CDR) < 4096
     assert [path.name for path in tmp_path.iterdir()] == ['e1']
 
 
@@ -336,7 +336,7 @@ from mtopt_core.errors import BagError
 from mtopt_core.message_types import ACTION
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-writer = BagWriter(Path({folder!r}), 'e1', 8192)
+writer = BagWriter(Path({folder!r}), 'e1', 4096)
 try:
     for stamp in range(10_000):
         writer.write('/robot1/action', ACTION, {cdr!r}, stamp)

@@ -65,11 +65,12 @@ def test_a_version_is_saved_once(tmp_path: Path) -> None:
 def test_the_newest_complete_checkpoint_is_found(tmp_path: Path) -> None:
     assert newest_checkpoint(tmp_path / 'absent') is None
     assert newest_checkpoint(tmp_path) is None
-    for version in ('20260101T000000_000002', '20260101T000000_000010', '20251231T000000_000099'):
-        save_checkpoint(tmp_path, WEIGHTS, _manifest(version))
     (tmp_path / '.29991231T000000_000001.x.partial').mkdir()
     (tmp_path / '.29991231T000000_000001.x.partial' / 'manifest.json').write_text('{}')
     (tmp_path / 'notes').mkdir()
+    assert newest_checkpoint(tmp_path) is None
+    for version in ('20260101T000000_000002', '20260101T000000_000010', '20251231T000000_000099'):
+        save_checkpoint(tmp_path, WEIGHTS, _manifest(version))
     assert newest_checkpoint(tmp_path) == tmp_path / '20260101T000000_000010'
 
 

