@@ -15,6 +15,7 @@ setup(
     maintainer_email='maintainers@mtopt.example',
     license='Apache-2.0',
     packages=find_packages(exclude=['test']),
+    package_data={NAME: ['templates/*.html']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
         (f'share/{NAME}', ['package.xml']),
@@ -23,7 +24,12 @@ setup(
     install_requires=['setuptools'],
     zip_safe=True,
     entry_points={
-        'console_scripts': [],
-        'mtopt.commands': [],
+        'mtopt.commands': [
+            f'simulate = {NAME}.simulate:simulate',
+            f'evaluate = {NAME}.evaluate:evaluate',
+            f'run = {NAME}.run_node:run',
+            f'report = {NAME}.report:report',
+            f'demo = {NAME}.demo:demo',
+        ],
     },
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mtopt_bringup.dataset_summary import TaskGrowth
 from mtopt_bringup.evaluation import Evaluation
 
 INK, QUIET, GRID = '#1b2530', '#67737e', '#e6eaee'
@@ -33,22 +34,19 @@ STYLE: Any = {
 }
 
 
-def growth(cumulative: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> str:
-    """Draw how the data grew: one small panel per task, successes and failures known so far.
-
-    Args:
-        cumulative: Per task, successes and failures `(N,)` after each of N episodes of the folder.
-    """
-    columns = min(4, max(1, len(cumulative)))
-    rows = -(-len(cumulative) // columns)
+def growth(tasks: Sequence[TaskGrowth]) -> str:
+    """Draw how the data grew: one small panel per task, successes and failures known so far."""
+    columns = min(4, len(tasks))
+    rows = -(-len(tasks) // columns)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 1.75 * rows + 0.2), layout='constrained')
         panels = figure.subplots(rows, columns, squeeze=False, sharex=True).flat
-        for axes, (task, (successes, failures)) in zip(panels, cumulative.items(), strict=False):
+        for axes, task in zip(panels, tasks, strict=False):
+            successes, failures = task.successes, task.failures
             # A curve of a few hundred points looks the same and keeps the report small.
             at = np.unique(np.linspace(0, len(successes) - 1, 300).astype(int))
             axes.stackplot(at + 1, successes[at], failures[at], colors=(SUCCESS, FAILURE), linewidth=0)
-            axes.set_title(task, color=INK)
+            axes.set_title(task.task, color=INK)
             axes.annotate(
                 f'{successes[-1]:,} of {successes[-1] + failures[-1]:,}',
                 (0.04, 0.86),
@@ -95,42 +93,14 @@ def success_rates(evaluation: Evaluation) -> str:
         return _svg(figure)
 
 
-def calibration(counts: Mapping[str, tuple[int, int]]) -> str:
-    """Draw, per task, how many of the folder's episodes count as success and as failure.
-
-    Args:
-        counts: Per task, successes and failures.
-    """
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(9.6, 0.3 * len(counts) + 0.7), layout='constrained')
-        axes = figure.subplots()
-        names = list(counts)
-        shares = [100 * successes / max(successes + failures, 1) for successes, failures in counts.values()]
-        axes.barh(names, shares, color=SUCCESS, height=0.62)
-        axes.invert_yaxis()
-        for place, (successes, failures) in enumerate(counts.values()):
-            axes.annotate(
-                f'{successes:,} / {successes + failures:,}',
-                (shares[place], place),
-                (4, 0),
-                textcoords='offset points',
-                va='center',
-                fontsize=8,
-                color=QUIET,
-            )
-        axes.set_xlabel('success, %')
-        _grid(axes, 'x')
-        return _svg(figure)
-
-
-def histogram(samples: Sequence[float], label: str, median: float) -> str:
-    """Draw a small histogram of times in ms with its median marked."""
+def histogram(samples: Sequence[float], label: str) -> str:
+    """Draw a small histogram with its median marked; the highest 1 % share the last bar."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(3.1, 1.5), layout='constrained')
         axes = figure.subplots()
-        top = float(np.percentile(samples, 99)) if len(samples) else 1.0
+        top = np.percentile(samples, 99)
         axes.hist(np.clip(samples, 0, top), bins=40, color=POLICY_COLOURS['learned'], alpha=0.85)
-        axes.axvline(median, color=INK, linewidth=1)
+        axes.axvline(float(np.median(samples)), color=INK, linewidth=1)
         axes.set_yticks([])
         axes.spines['left'].set_visible(False)
         axes.set_xlabel(label)

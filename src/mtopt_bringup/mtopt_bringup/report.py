@@ -1,0 +1,192 @@
+"""`mtopt report`: what a data folder holds and what was learned from it, as one web page without any other file."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
+
+from mtopt_bringup import figures
+from mtopt_bringup.cadence import read_cadence, summarise
+from mtopt_bringup.dataset_summary import Example, examples, growth, mistakes
+from mtopt_bringup.episode_workers import ROBOT
+from mtopt_bringup.evaluation import Evaluation, TaskResult, pooled, verdict
+from mtopt_core.catalogue import Catalogue
+from mtopt_core.checkpoint import AnyManifest, load_manifest, newest_checkpoint
+from mtopt_core.configuration import MAIN
+from mtopt_core.episode_bag import read_episode
+from mtopt_core.errors import MtoptError
+from mtopt_core.label_store import DEFAULT_SOURCES, SIMULATOR, LabelStore
+from mtopt_core.paths import DataFolder
+from mtopt_core.progress import progress_bar
+from mtopt_core.statistics import paired_test
+from mtopt_core.tasks import load_tasks
+from mtopt_policy.manifest import PolicyManifest
+from mtopt_success_detector.manifest import DetectorManifest
+
+MISTAKES_SHOWN = 8
+
+
+class EmptyFolderError(MtoptError):
+    """There is nothing to report on."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Something done to make the data, for the report's last section.
+
+    Attributes:
+        title: What was done.
+        command: How.
+        seconds: How long it took.
+    """
+
+    title: str
+    command: str
+    seconds: float
+
+
+def report(
+    data: Annotated[Path, typer.Option(help='Data folder.', exists=True, file_okay=False)],
+    out: Annotated[Path | None, typer.Option(help='The page. [default: DATA/report.html]')] = None,
+) -> None:
+    """Write a report on a data folder: one HTML file, to open in any browser or to send.
+
+    How the data grew by task and outcome, policies compared (evaluations in DATA/evaluations), final images with the
+    verdicts on them, cadence of the graph.
+    """
+    path = out or data / 'report.html'
+    write_report(DataFolder(data), path)
+    print(path)
+
+
+def evaluations(data: DataFolder) -> list[Evaluation]:
+    """Return a data folder's evaluations, oldest first."""
+    found = [Evaluation.load(path) for path in (data.root / 'evaluations').glob('*.json')]
+    return sorted(found, key=lambda evaluation: evaluation.created)
+
+
+def write_report(data: DataFolder, out: Path, stages: Sequence[Stage] = ()) -> None:
+    """Write the report on a data folder.
+
+    Args:
+        data: The folder.
+        out: The page.
+        stages: How the folder came to be, if that is known.
+
+    Raises:
+        EmptyFolderError: The folder holds no episode.
+    """
+    tasks, catalogue = load_tasks(), Catalogue(data)
+    with progress_bar('Reading new bags') as progress:
+        catalogue.refresh(progress)
+    rows = catalogue.episodes()
+    if not rows:
+        raise EmptyFolderError(f'{data.bags} holds no episode; `mtopt simulate` or `mtopt run` collect some')
+    store = LabelStore(data)
+    outcomes, truth = store.all_outcomes(DEFAULT_SOURCES), store.all_outcomes([SIMULATOR])
+    store.close()
+    graded = outcomes or truth
+    grown = growth(rows, graded, tasks)
+    compared = evaluations(data)
+    cadences = summarise(read_cadence(data))
+    page = _template().render(
+        folder=data.root.absolute().name,
+        written=datetime.now(UTC).strftime('%-d %B %Y, %H:%M UTC'),
+        rows=rows,
+        bulk=sum(row.robot == ROBOT for row in rows),
+        steps=sum(row.steps for row in rows),
+        set_aside=len(list(data.set_aside.glob('*'))) if data.set_aside.is_dir() else 0,
+        graded_by='people and the success detector' if outcomes else "the simulator's truth",
+        truth_known=bool(truth),
+        growth=grown,
+        growth_figure=figures.growth(grown),
+        evaluation=compared[-1] if compared else None,
+        rates_figure=figures.success_rates(compared[-1]) if compared else '',
+        comparison=_comparison(compared[-1]) if compared else [],
+        history=[_pooled_row(evaluation) for evaluation in compared],
+        examples=[_picture(example) for example in examples(rows, outcomes, truth, tasks)],
+        mistakes=[_picture(example) for example in mistakes(rows, outcomes, truth, tasks, MISTAKES_SHOWN)],
+        detector=_manifest(data, 'success_detector', DetectorManifest),
+        policy=_manifest(data, 'policy', PolicyManifest),
+        cadences=[
+            (cadence, figures.histogram([1e3 * time for time in cadence.step_times], 'wall time of a step, ms'))
+            for cadence in cadences
+        ],
+        stages=stages,
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(page)
+
+
+@dataclass(frozen=True)
+class ComparedRow:
+    """One task's line of the comparison.
+
+    Attributes:
+        task: Its name.
+        results: One per policy.
+        verdict: Which policy is better, if that may be said.
+        p_value: Of the paired test on the same seeds; none for a single policy.
+    """
+
+    task: str
+    results: tuple[TaskResult, ...]
+    verdict: str
+    p_value: float | None
+
+
+def _comparison(evaluation: Evaluation) -> list[ComparedRow]:
+    by_task = [tuple(evaluation.find(policy, task) for policy in evaluation.policies) for task in evaluation.tasks]
+    everything = tuple(pooled(column, 'all tasks') for column in zip(*by_task, strict=True))
+    return [_compared(results) for results in (*by_task, everything)]
+
+
+def _compared(results: tuple[TaskResult, ...]) -> ComparedRow:
+    if len(results) != 2:
+        return ComparedRow(results[0].task, results, '', None)
+    first, second = results
+    test = paired_test(first.successes, second.successes)
+    return ComparedRow(first.task, results, verdict(first, second), test.p_value)
+
+
+def _pooled_row(evaluation: Evaluation) -> tuple[str, tuple[TaskResult, ...]]:
+    return evaluation.created, _comparison(evaluation)[-1].results
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An example with its image, as the page shows it."""
+
+    example: Example
+    image: str
+
+
+def _picture(example: Example) -> Picture:
+    final = read_episode(example.row.path).final
+    jpeg = final.images.get(MAIN) or next(iter(final.images.values()), b'')
+    return Picture(example, 'data:image/jpeg;base64,' + base64.b64encode(jpeg).decode())
+
+
+def _manifest(data: DataFolder, name: str, kind: type[AnyManifest]) -> AnyManifest | None:
+    newest = newest_checkpoint(data.root / 'models' / name)
+    return None if newest is None else load_manifest(newest, kind)
+
+
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader('mtopt_bringup', 'templates'),
+        autoescape=select_autoescape(['html']),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters['percent'] = lambda share: '–' if share is None else f'{100 * share:.0f} %'
+    environment.filters['count'] = lambda number: f'{number:,}'.replace(',', '\u202f')
+    return environment.get_template('report.html')
