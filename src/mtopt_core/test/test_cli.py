@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mtopt_core.bag import partial_path
+from mtopt_core.bag import BagWriter, partial_path
 from mtopt_core.configuration import CellConfiguration
 from mtopt_core.episode import Episode, Outcome, Verdict
 from mtopt_core.episode_bag import write_episode
@@ -201,6 +201,16 @@ def test_what_cannot_be_salvaged_stays_set_aside(mtopt: Callable, data: DataFold
     assert sorted(path.name for path in data.bags.iterdir()) == ['one', 'two']
     assert {path.name for path in data.set_aside.iterdir()} == {'cut', 'aside'}
     assert (data.set_aside / 'aside' / 'reason.txt').read_text() == 'truncated\n'
+
+
+def test_what_is_whole_and_yet_no_episode_stays_set_aside(mtopt: Callable, data: DataFolder) -> None:
+    shutil.rmtree(data.set_aside / 'aside')
+    foreign = BagWriter(data.set_aside, 'foreign')
+    foreign.write('/chatter', 'std_msgs/msg/Empty', b'\0\1\0\0\0', 1)
+    foreign.finish()
+    assert 'not of mtopt' in mtopt('bags', 'salvage', str(data.root)).stdout
+    assert [path.name for path in data.set_aside.iterdir()] == ['foreign']
+    assert sorted(path.name for path in data.bags.iterdir()) == ['cut', 'one', 'two']
 
 
 def test_labels_are_rebuilt_from_journal_and_bags(mtopt: Callable, data: DataFolder) -> None:
