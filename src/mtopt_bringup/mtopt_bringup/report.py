@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
+from pydantic import BaseModel, ConfigDict
 
 from mtopt_bringup import figures
 from mtopt_bringup.cadence import read_cadence, summarise
@@ -37,16 +38,18 @@ class EmptyFolderError(MtoptError):
     """There is nothing to report on."""
 
 
-@dataclass(frozen=True)
-class Stage:
+class StageRecord(BaseModel):
     """Something done to make the data, for the report's last section.
 
     Attributes:
-        title: What was done.
-        command: How.
+        name: For programs.
+        title: What was done, for people.
+        command: How; empty when nothing was left to do.
         seconds: How long it took.
     """
 
+    model_config = ConfigDict(extra='forbid', frozen=True)
+    name: str
     title: str
     command: str
     seconds: float
@@ -72,7 +75,7 @@ def evaluations(data: DataFolder) -> list[Evaluation]:
     return sorted(found, key=lambda evaluation: evaluation.created)
 
 
-def write_report(data: DataFolder, out: Path, stages: Sequence[Stage] = ()) -> None:
+def write_report(data: DataFolder, out: Path, stages: Sequence[StageRecord] = ()) -> None:
     """Write the report on a data folder.
 
     Args:

@@ -1,0 +1,245 @@
+"""`mtopt demo`: the whole loop in simulation, by the commands a user would type, one after the other."""
+
+from __future__ import annotations
+
+import os
+import random
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import BaseModel, ConfigDict, ValidationError
+from rich.console import Console
+
+from mtopt_bringup.cadence import read_cadence
+from mtopt_bringup.interruption import Interruption
+from mtopt_bringup.report import StageRecord, write_report
+from mtopt_core.checkpoint import newest_checkpoint
+from mtopt_core.errors import ConfigurationError, MtoptError
+from mtopt_core.paths import DataFolder, shipped
+
+HIGHEST_DOMAIN_ID = 101  # above, DDS's ports meet those the system hands out
+
+
+class StageError(MtoptError):
+    """A stage of the demo failed."""
+
+
+class State(BaseModel):
+    """How far the demo is; a file beside its data.
+
+    Attributes:
+        round: Every complete run adds data and goes on training; this is the one that runs.
+        stages: Carried out in this round.
+    """
+
+    model_config = ConfigDict(extra='forbid')
+    round: int = 1
+    stages: list[StageRecord] = []
+
+    @classmethod
+    def load(cls, path: Path) -> State:
+        """Read the state, a new one where there is none.
+
+        Raises:
+            ConfigurationError: The file is damaged.
+        """
+        try:
+            return cls.model_validate_json(path.read_text()) if path.exists() else cls()
+        except ValidationError as error:
+            raise ConfigurationError(f'{path} is damaged ({error.error_count()} errors); remove it') from None
+
+    def save(self, path: Path) -> None:
+        """Write the state, whole or not at all."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix('.partial')
+        partial.write_text(self.model_dump_json(indent=1))
+        partial.rename(path)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much of everything one round does.
+
+    Attributes:
+        collected: Scripted episodes through the graph.
+        simulated: Scripted episodes by `mtopt simulate`.
+        detector_steps: Gradient steps of the success detector.
+        policy_steps: Gradient steps of the policy.
+        learned: Episodes of the learned policy through the graph.
+        evaluated: Episodes per task and policy in the evaluation.
+    """
+
+    collected: int
+    simulated: int
+    detector_steps: int
+    policy_steps: int
+    learned: int
+    evaluated: int
+
+
+FULL = Budget(collected=100, simulated=3500, detector_steps=800, policy_steps=1800, learned=50, evaluated=25)
+QUICK = Budget(collected=6, simulated=120, detector_steps=40, policy_steps=40, learned=3, evaluated=2)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One command of the demo.
+
+    Attributes:
+        name: For the state.
+        title: What it does, for people.
+        arguments: Of `mtopt`, looked up when the stage starts; none when there is nothing left to do.
+    """
+
+    name: str
+    title: str
+    arguments: Callable[[], list[str] | None]
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help='Folder of data, models and report.')] = Path('out/demo'),
+    quick: Annotated[bool, typer.Option('--quick', help='Every stage, but so short that nothing is learned.')] = False,
+    collected: Annotated[int | None, typer.Option(min=1, help='Scripted episodes through the ROS graph.')] = None,
+    simulated: Annotated[int | None, typer.Option(min=1, help='Scripted episodes by `mtopt simulate`.')] = None,
+    detector_steps: Annotated[int | None, typer.Option(min=1, help='Gradient steps of the detector.')] = None,
+    policy_steps: Annotated[int | None, typer.Option(min=1, help='Gradient steps of the policy.')] = None,
+    learned: Annotated[int | None, typer.Option(min=1, help='Learned episodes through the ROS graph.')] = None,
+    evaluated: Annotated[int | None, typer.Option(min=1, help='Evaluation episodes per task and policy.')] = None,
+    workers: Annotated[int, typer.Option(min=0, help='Simulation processes; 0 takes one per core.')] = 0,
+) -> None:
+    """Watch the whole of mtopt work: collect, learn, act, report.
+
+    A simulated 7-DoF arm collects episodes through real ROS 2, bulk simulation adds more, a success detector learns
+    to grade them, a policy learns from what it graded, runs on the arm and is compared with the script that made the
+    data. Every stage is a command of mtopt, printed before it runs. Ctrl-C stops; the next `mtopt demo` goes on from
+    there, and once it is through, adds another round of data and training.
+    """
+    usual = QUICK if quick else FULL
+    budget = Budget(
+        collected=collected or usual.collected,
+        simulated=simulated or usual.simulated,
+        detector_steps=detector_steps or usual.detector_steps,
+        policy_steps=policy_steps or usual.policy_steps,
+        learned=learned or usual.learned,
+        evaluated=evaluated or usual.evaluated,
+    )
+    console = Console()
+    # Another graph on this machine must not hear this one.
+    os.environ.setdefault('ROS_DOMAIN_ID', str(random.randint(1, HIGHEST_DOMAIN_ID)))
+    state_path = out / 'state.json'
+    state = State.load(state_path)
+    state.save(state_path)
+    stages = stages_of(out, state.round, budget, workers)
+    done = {record.name for record in state.stages}
+    if state.round > 1 or done:
+        console.print(f'going on in {out}: round {state.round}, {len(done)} of {len(stages)} stages done')
+    started = time.monotonic()
+    for number, stage in enumerate(stages, 1):
+        if stage.name in done:
+            continue
+        console.rule(f'[bold]{number}/{len(stages)}[/] {stage.title}', align='left')
+        with Interruption() as interruption:
+            record = _carry_out(stage, console, interruption)
+        if record is None:
+            console.print(f'\nstopped; everything is kept in {out}, `mtopt demo --out {out}` goes on from here')
+            raise typer.Exit(130)
+        state.stages.append(record)
+        state.save(state_path)
+    report = out / 'report.html'
+    write_report(DataFolder(out), report, state.stages)
+    State(round=state.round + 1).save(state_path)
+    console.rule(align='left')
+    console.print(f'{time.monotonic() - started:.0f} s; the report is [bold]{report}[/]')
+
+
+def stages_of(out: Path, round_number: int, budget: Budget, workers: int) -> list[Stage]:
+    """Return a round's stages.
+
+    Args:
+        out: The demo's data folder.
+        round_number: From 1.
+        budget: Of one round.
+        workers: Simulation processes; 0 for one per core.
+    """
+    data = DataFolder(out)
+    detectors, policies = out / 'models' / 'success_detector', out / 'models' / 'policy'
+
+    def through_graph(policy: str, wanted: int) -> list[str] | None:
+        left = wanted * round_number - sum(episode.policy == policy for episode in read_cadence(data))
+        grade_with = 'detector' if newest_checkpoint(detectors) else 'simulator'
+        options = ['--episodes', str(left), '--policy', policy, '--grade-with', grade_with]
+        return ['run', '--data', str(out), '--sim', 'mujoco', *options] if left > 0 else None
+
+    def simulate() -> list[str]:
+        options = ['--episodes', str(budget.simulated), '--seed', str(round_number), '--workers', str(workers)]
+        return ['simulate', '--out', str(out), *options]
+
+    def train_detector() -> list[str]:
+        options = [
+            '--labels',
+            'simulator',
+            '--steps',
+            str(budget.detector_steps),
+            *_start('success_detector', detectors),
+        ]
+        return ['detector', 'train', '--bags', str(out), '--out', str(detectors), *options]
+
+    def grade() -> list[str]:
+        return ['detector', 'grade', '--bags', str(out), '--checkpoint', str(detectors)]
+
+    def train_policy() -> list[str]:
+        options = ['--steps', str(budget.policy_steps * round_number), '--outcomes', 'detector']
+        return ['train', '--bags', str(out), '--out', str(policies.parent), *options, *_start('policy', policies)]
+
+    def evaluate() -> list[str]:
+        result = out / 'evaluations' / f'round-{round_number:03}.json'
+        options = ['--policy', 'scripted', '--policy', 'learned', '--workers', str(workers), '--json', str(result)]
+        return ['evaluate', '--checkpoint', str(policies), '--episodes', str(budget.evaluated), *options]
+
+    return [
+        Stage('collect', 'Collect scripted episodes through ROS', lambda: through_graph('scripted', budget.collected)),
+        Stage('simulate', 'Simulate more of them without ROS', simulate),
+        Stage('detector', "Train the success detector; the simulator's truth stands in for labellers", train_detector),
+        Stage('grade', 'Let it grade every episode for every task', grade),
+        Stage('policy', 'Train the policy on what the detector graded', train_policy),
+        Stage('act', 'Run the learned policy through ROS', lambda: through_graph('learned', budget.learned)),
+        Stage('evaluate', 'Compare it with the script on the same seeds', evaluate),
+    ]
+
+
+def _start(name: str, trained: Path) -> list[str]:
+    """Return the option that starts from the checkpoint shipped, where there is one and none was trained yet."""
+    if newest_checkpoint(trained) is not None:
+        return ['--from', str(trained)] if name == 'success_detector' else []
+    try:
+        start = newest_checkpoint(shipped('models', name))
+    except ConfigurationError:
+        return []
+    return [] if start is None else ['--from', str(start)]
+
+
+def _carry_out(stage: Stage, console: Console, interruption: Interruption) -> StageRecord | None:
+    """Run a stage's command; return what was done, or none when it was interrupted.
+
+    Raises:
+        StageError: The command failed.
+    """
+    arguments = stage.arguments()
+    started = time.monotonic()
+    command = '' if arguments is None else shlex.join(['mtopt', *arguments])
+    if arguments is not None:
+        console.print(f'[dim]$ {command}[/]', highlight=False, soft_wrap=True)
+        # Ctrl-C reaches the command too, which ends its work in order.
+        status = subprocess.run([sys.executable, '-m', 'mtopt_core.cli', *arguments]).returncode
+        if interruption.requested:
+            return None
+        if status != 0:
+            raise StageError(f'stage {stage.name!r} failed; its own message is above. Again: {command}')
+    return StageRecord(name=stage.name, title=stage.title, command=command, seconds=time.monotonic() - started)
