@@ -253,7 +253,7 @@ def salvage(path: Path) -> Path:
         BagError: It holds no whole chunk. `path` is left as it was in all three cases.
     """
     file_path = _bag_file(path)
-    episode_id = file_path.name.removesuffix('_0.mcap')
+    episode_id = file_path.stem.removesuffix('_0')
     target = path.parent / episode_id
     if target.exists() and target != path:
         raise BagError(f'{target} exists already; remove {path} if it is the same episode')

@@ -60,7 +60,7 @@ def _load(entry: EntryPoint) -> Any:
     except Exception as error:
         raise CommandLoadError(
             f'command {entry.name} cannot be loaded from {entry.value}: {type(error).__name__}: {error}; '
-            'build the workspace again (`make setup`) and source it'
+            '`make setup` builds the workspace again'
         ) from error
     if not isinstance(loaded, typer.Typer):
         function, loaded = loaded, typer.Typer(add_completion=False)
