@@ -10,7 +10,7 @@ from mtopt_core.configuration import StepConfiguration
 from mtopt_core.precision import Precision
 from mtopt_policy.action_space import ActionSpace, Choice
 from mtopt_policy.cem import CrossEntropyMethod
-from mtopt_policy.learner.batches import States
+from mtopt_policy.learner.batches import States, UnlabelledTransitions
 from mtopt_policy.learner.bellman_updater import BellmanUpdater
 from mtopt_policy.learner.target_networks import TargetNetworks
 from mtopt_policy.learner.train_buffer import LabelledTransitions, TrainBuffer
@@ -50,6 +50,12 @@ def updater(first: PeakedQ, second: PeakedQ, mask: list[bool]) -> BellmanUpdater
     return BellmanUpdater(targets, cem, np.array([[mask, mask]]), discount=0.9, precision=FLOAT32)
 
 
+def label(bellman: BellmanUpdater, successes: list[bool], terminal: list[bool], next_states: States) -> np.ndarray:
+    rows, tasks = np.arange(len(successes)), np.zeros(len(successes), int)
+    transitions = UnlabelledTransitions(rows, tasks, np.array(successes), np.array(terminal), next_states)
+    return bellman.label(transitions, torch.Generator().manual_seed(0)).targets
+
+
 def sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x))
 
@@ -60,7 +66,7 @@ MOVE_ONLY = [True, False, False, False]
 def test_targets_are_the_discounted_lesser_q_of_the_first_networks_best_action():
     # The first network's maximum lies at dx = brightness, where its logit is 0.5 and the second's is -0.5.
     bellman = updater(PeakedQ(3.0, 0.5), PeakedQ(1.0, -0.5), MOVE_ONLY)
-    targets = bellman.label(np.array([True]), np.array([False]), states([51], [0]), torch.Generator().manual_seed(0))
+    targets = label(bellman, [True], [False], states([51], [0]))
     assert targets[0] == pytest.approx(0.9 * sigmoid(-0.5), abs=0.003)
 
 
@@ -72,15 +78,13 @@ def test_the_second_network_does_not_choose_the_action_but_may_value_it_higher_i
 
 def test_a_terminal_transitions_target_is_the_tasks_reward_and_needs_no_next_state():
     bellman = updater(PeakedQ(3.0, 0.5), PeakedQ(1.0, -0.5), MOVE_ONLY)
-    targets = bellman.label(np.array([True, False]), np.array([True, True]), states([], []), torch.Generator())
+    targets = label(bellman, [True, False], [True, True], states([], []))
     np.testing.assert_array_equal(targets, [1, 0])
 
 
 def test_success_of_the_episode_does_not_leak_into_transitions_before_the_last():
     bellman = updater(PeakedQ(3.0, 0.5), PeakedQ(3.0, 0.5), MOVE_ONLY)
-    targets = bellman.label(
-        np.array([True, True, False]), np.array([False, True, False]), states([51, 51], [0, 0]), torch.Generator()
-    )
+    targets = label(bellman, [True, True, False], [False, True, False], states([51, 51], [0, 0]))
     assert targets[1] == 1
     assert targets[0] == pytest.approx(0.9 * sigmoid(0.5), abs=0.005)
     assert targets[0] == pytest.approx(targets[2], abs=0.005)
@@ -109,15 +113,16 @@ def test_the_mask_is_that_of_the_task_and_the_gripper():
 
 def test_target_one_is_the_running_average_and_target_two_the_same_earlier():
     online = PeakedQ(1.0, 0.0)
-    targets = TargetNetworks(online, rate=0.25, lag=2)
+    targets = TargetNetworks(online, rate=0.25, lag=3)
     with torch.no_grad():
         online.slope.fill_(2.0)
-    targets.follow(online, step=1)
-    assert targets.averaged.slope.item() == pytest.approx(1.25)
-    assert targets.lagged.slope.item() == pytest.approx(1.0)
-    targets.follow(online, step=2)
-    assert targets.averaged.slope.item() == pytest.approx(1.4375)
-    assert targets.lagged.slope.item() == pytest.approx(1.25)
+    averaged, lagged = [], []
+    for step in (1, 2, 3):
+        targets.follow(online, step)
+        averaged.append(targets.averaged.slope.item())
+        lagged.append(targets.lagged.slope.item())
+    assert averaged == pytest.approx([1.25, 1.4375, 1.578125])
+    assert lagged == pytest.approx([1.0, 1.0, 1.4375])
 
 
 def labelled(first_row: int, count: int) -> LabelledTransitions:

@@ -86,7 +86,9 @@ def test_a_training_goes_on_where_it_was_stopped(record, tmp_path):
     stopped = {key: tensor.clone() for key, tensor in first.learner.trainer.state().items()}
     second = training(data, tmp_path / 'out')
     assert second.step == 5
-    for key, tensor in second.learner.trainer.state().items():
+    resumed = second.learner.trainer.state()
+    assert resumed.keys() == stopped.keys()
+    for key, tensor in resumed.items():
         torch.testing.assert_close(tensor, stopped[key], rtol=0, atol=0, msg=key)
     assert run(second, 8).exported_steps == [8]
     assert second.measured.steps == 3

@@ -33,6 +33,25 @@ class States:
 
 
 @dataclass(frozen=True)
+class UnlabelledTransitions:
+    """Transitions by reference, each as an example of a task, and what their Q-targets depend on.
+
+    Attributes:
+        rows: Rows in the episode store, `(B,) int64`.
+        tasks: Places in the one-hot, `(B,) int64`.
+        successes: Whether the episode solved the task, `(B,) bool`.
+        terminal: Whether the transition is its episode's last, `(B,) bool`.
+        next_states: s' of those that are not terminal, in their order.
+    """
+
+    rows: np.ndarray
+    tasks: np.ndarray
+    successes: np.ndarray
+    terminal: np.ndarray
+    next_states: States
+
+
+@dataclass(frozen=True)
 class Batch:
     """What a gradient step is made of.
 
@@ -58,6 +77,12 @@ class Loader:
     def __init__(self, store: EpisodeStore, tasks: int) -> None:
         self._store = store
         self._tasks = tasks
+
+    def unlabelled(self, rows: np.ndarray, tasks: np.ndarray, successes: np.ndarray) -> UnlabelledTransitions:
+        """Load what is needed to label transitions; arguments as the attributes of the result."""
+        terminal = self._store.records(rows)['terminal']
+        next_states = self.states(rows[~terminal] + 1, tasks[~terminal])
+        return UnlabelledTransitions(rows, tasks, successes, terminal, next_states)
 
     def states(self, rows: np.ndarray, tasks: np.ndarray) -> States:
         """Load states as they are: `(B,)` rows, each with the task it is an example of."""

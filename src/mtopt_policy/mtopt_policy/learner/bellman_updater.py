@@ -15,8 +15,9 @@ import torch
 
 from mtopt_core.precision import Precision
 from mtopt_policy.cem import CrossEntropyMethod
-from mtopt_policy.learner.batches import States
+from mtopt_policy.learner.batches import States, UnlabelledTransitions
 from mtopt_policy.learner.target_networks import TargetNetworks
+from mtopt_policy.learner.train_buffer import LabelledTransitions
 
 
 class BellmanUpdater:
@@ -44,24 +45,19 @@ class BellmanUpdater:
         self._discount = discount
         self._precision = precision
 
-    def label(
-        self, successes: np.ndarray, terminal: np.ndarray, next_states: States, generator: torch.Generator
-    ) -> np.ndarray:
-        """Compute the Q-targets of B transitions.
+    def label(self, transitions: UnlabelledTransitions, generator: torch.Generator) -> LabelledTransitions:
+        """Compute the Q-targets of transitions.
 
         Args:
-            successes: Whether each transition's episode solved its task, `(B,) bool`.
-            terminal: Whether the transition is its episode's last, `(B,) bool`.
-            next_states: s' of those that are not terminal, in their order.
+            transitions: The transitions.
             generator: Source of CEM's samples.
-
-        Returns:
-            `(B,) float32 in [0, 1]`.
         """
-        targets = successes.astype(np.float32)
-        if not terminal.all():
-            targets[~terminal] = (self._discount * self.value(next_states, generator)).clamp(0, 1).cpu().numpy()
-        return targets
+        targets = transitions.successes.astype(np.float32)
+        going_on = ~transitions.terminal
+        if going_on.any():
+            value = self.value(transitions.next_states, generator)
+            targets[going_on] = (self._discount * value).clamp(0, 1).cpu().numpy()
+        return LabelledTransitions(transitions.rows, transitions.tasks, transitions.successes, targets)
 
     @torch.no_grad()
     def value(self, states: States, generator: torch.Generator) -> torch.Tensor:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -17,7 +16,7 @@ import torch
 from mtopt_core.precision import Precision
 from mtopt_core.tasks import TaskSet
 from mtopt_policy.cem import CrossEntropyMethod
-from mtopt_policy.learner.batches import Batch, Loader, States
+from mtopt_policy.learner.batches import Batch, Loader, UnlabelledTransitions
 from mtopt_policy.learner.bellman_updater import BellmanUpdater
 from mtopt_policy.learner.configuration import TrainerConfiguration
 from mtopt_policy.learner.held_out import HeldOut
@@ -33,17 +32,6 @@ Loaded = TypeVar('Loaded')
 
 DRAW, LABEL, LOAD, TRAIN = range(4)
 """What random numbers are for: each use has its own stream in every step."""
-
-
-@dataclass(frozen=True)
-class _Drawn:
-    """Transitions to be labelled."""
-
-    rows: np.ndarray
-    tasks: np.ndarray
-    successes: np.ndarray
-    terminal: np.ndarray
-    next_states: States
 
 
 class Learner:
@@ -86,7 +74,7 @@ class Learner:
         self._train_buffer = TrainBuffer(targets.age_limit)
         self._loader = Loader(log_replay.store, len(tasks))
         self._background = ThreadPoolExecutor(1, 'loader')
-        self._next_drawn: Future[_Drawn] | None = None
+        self._next_drawn: Future[UnlabelledTransitions] | None = None
         self._next_batch: Future[Batch] | None = None
 
     def refresh(self) -> None:
@@ -129,19 +117,14 @@ class Learner:
     def _label(self, step: int) -> None:
         drawn = self._await(self._next_drawn or self._background.submit(self._draw, step))
         self._next_drawn = self._background.submit(self._draw, step + self._configuration.targets.uses)
-        targets = self._bellman_updater.label(
-            drawn.successes, drawn.terminal, drawn.next_states, self._generator(step, LABEL)
-        )
-        self._train_buffer.add(LabelledTransitions(drawn.rows, drawn.tasks, drawn.successes, targets), step)
+        self._train_buffer.add(self._bellman_updater.label(drawn, self._generator(step, LABEL)), step)
 
-    def _draw(self, step: int) -> _Drawn:
+    def _draw(self, step: int) -> UnlabelledTransitions:
         """Sample transitions for the Bellman updater "using re-balancing strategy" (paper Fig. 11)."""
         rng, store, buffers = self._rng(step, DRAW), self._log_replay.store, self.buffers
         tasks, outcomes = self._configuration.rebalancing.draw(buffers.sizes, self._configuration.batch, rng)
         rows = store.sample_rows(buffers.sample(tasks, outcomes, rng), rng)
-        terminal = store.records(rows)['terminal']
-        next_states = self._loader.states(rows[~terminal] + 1, tasks[~terminal])
-        return _Drawn(rows, tasks, outcomes == SUCCESS, terminal, next_states)
+        return self._loader.unlabelled(rows, tasks, outcomes == SUCCESS)
 
     def _load(self, step: int) -> Future[Batch]:
         rng = self._rng(step, LOAD)
