@@ -112,9 +112,9 @@ class Graph:
             except subprocess.TimeoutExpired:
                 process.kill()
         self._executor.shutdown()
+        self._thread.join(TIMEOUT)
         self.node.destroy_node()
         rclpy.try_shutdown()
-        self._thread.join(TIMEOUT)
 
 
 @pytest.fixture

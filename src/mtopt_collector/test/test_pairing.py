@@ -72,6 +72,14 @@ def test_a_set_whose_last_piece_comes_too_late_is_refused(pairing):
     assert sum(pairing.refused.values()) == 1
 
 
+def test_a_set_that_outgrew_its_age_while_it_waited_is_refused(pairing):
+    pairing.add_joint_state(1000 * MS, 'joints')
+    pairing.add_image('main', 1000 * MS, 'main')
+    pairing.add_joint_state(1510 * MS, 'joints')
+    assert pairing.add_image('wrist', 1015 * MS, 'wrist') == []
+    assert pairing.refused == {Refusal.STALE: 1}
+
+
 def test_a_gap_beyond_the_tolerance_is_refused(pairing):
     pairing.add_image('main', 100 * MS, 'main')
     pairing.add_joint_state(100 * MS, 'joints')

@@ -4,6 +4,7 @@ import math
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +12,12 @@ from mcap.reader import make_reader
 from mcap_ros2.decoder import DecoderFactory
 from sensor_msgs.msg import CompressedImage, JointState
 
-from mtopt_core.bag import partial_bags
+from mtopt_core.bag import BagReader, partial_bags
 from mtopt_core.description.cell_table import ARM
 from mtopt_core.episode import Action, EpisodeInfo, Observation, Outcome, Termination, Verdict
 from mtopt_core.episode_bag import read_episode, read_outcomes
 from mtopt_core.images import encode_jpeg
+from mtopt_core.message_types import EPISODE_INFO, deserialize
 from mtopt_msgs import msg
 from mtopt_msgs.srv import SetEpisode
 from mtopt_node.conversions import (
@@ -85,6 +87,13 @@ class Cell:
         return self.set_episode(END, info(episode_id))
 
 
+def end_of(bag: Path) -> Any:
+    """Return the bag's last message about its episode."""
+    with BagReader(bag) as reader:
+        *_, last = reader.messages(['/robot1/episode'])
+    return deserialize(last.cdr, EPISODE_INFO)
+
+
 @pytest.fixture
 def cell(graph, tmp_path) -> Cell:
     return Cell(graph, tmp_path / 'data')
@@ -144,6 +153,15 @@ def test_an_episode_without_its_final_observation_is_recorded_as_aborted(graph, 
     assert read_episode(Path(response.bag_path)).info.termination is Termination.ABORTED
 
 
+def test_an_episode_with_an_action_nobody_answered_is_recorded_as_aborted(graph, tmp_path):
+    cell = Cell(graph, tmp_path / 'data', final_timeout=0.5)
+    cell.observe(SECOND)
+    cell.set_episode(START, info(stamp=SECOND))
+    cell.act(SECOND, 0)
+    cell.observe(2 * SECOND)
+    assert 'final observation' in cell.set_episode(END, info(steps=2)).error_msg
+
+
 def test_the_true_outcomes_of_the_final_state_are_recorded_once_under_the_episode(cell):
     def grade(stamp: int, verdict: Verdict) -> None:
         outcomes = [Outcome('lift-any', verdict, float(verdict))]
@@ -168,7 +186,7 @@ def test_a_second_start_is_refused_and_an_empty_id_ends_whatever_runs(cell):
     assert refused.error_code == SetEpisode.Response.ALREADY_RECORDING
     assert 'episode1' in refused.error_msg
     assert cell.set_episode(END, info('')).error_code == SetEpisode.Response.NONE
-    assert read_episode(cell.data / 'bags' / 'episode1').info.termination is Termination.ABORTED
+    assert end_of(cell.data / 'bags' / 'episode1').termination == Termination.ABORTED
     assert cell.set_episode(END, info('episode2')).error_code == SetEpisode.Response.NOT_RECORDING
 
 
@@ -176,9 +194,9 @@ def test_a_recorder_told_to_stop_keeps_the_running_episode_as_aborted(cell):
     cell.observe(SECOND)
     cell.set_episode(START, info(stamp=SECOND))
     assert cell.graph.stop('recorder') == 0
-    episode = read_episode(cell.data / 'bags' / 'episode1')
-    assert episode.info.termination is Termination.ABORTED
-    assert 'stopped' in episode.info.message
+    end = end_of(cell.data / 'bags' / 'episode1')
+    assert end.termination == Termination.ABORTED
+    assert 'stopped' in end.message
 
 
 def test_what_a_killed_recorder_had_written_is_salvaged_by_the_next_one(cell):

@@ -101,6 +101,7 @@ def test_a_scene_made_by_hand_survives_a_fault_but_not_its_last_object():
     assert not scheduler.next().new_scene
     scheduler.failed()
     run(scheduler, set(), 2)
+    scheduler.failed()
     assert scheduler.next().new_scene
     scheduler.renewed()
     assert not scheduler.next().new_scene
