@@ -17,7 +17,7 @@ setup(
     install_requires=['setuptools'],
     zip_safe=True,
     entry_points={
-        'console_scripts': [],
+        'console_scripts': [f'simulator_node = {NAME}.simulator_node:main'],
         'mtopt.commands': [],
     },
 )

@@ -1,0 +1,198 @@
+"""The simulated cell as a robot's driver: cameras, joint states and clock out, joint trajectories in.
+
+In lock-step, the default, time passes only while a step's trajectories are carried out; then every image and joint
+state is published once. At real time the clock follows the wall's and everything is streamed, as by a real cell.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.publisher import Publisher
+from rosgraph_msgs.msg import Clock as ClockMessage
+from sensor_msgs.msg import Image, JointState
+from trajectory_msgs.msg import JointTrajectory
+
+from mtopt_core.configuration import CAMERAS
+from mtopt_core.episode import Outcome, Verdict
+from mtopt_core.errors import MtoptError
+from mtopt_core.tasks import load_tasks
+from mtopt_core.trajectory import Trajectory
+from mtopt_msgs.msg import EpisodeInfo, TaskOutcomes
+from mtopt_msgs.srv import ResetCell
+from mtopt_node.conversions import header, outcomes_to_message, time_of, trajectory_from_message
+from mtopt_node.node import OK, WARN, Node, run
+from mtopt_node.parameters import Parameter
+from mtopt_node.qos import COMMANDS, EVENTS, IMAGES
+from mtopt_sim.cell import Cell
+from mtopt_sim.commands import CommandPairs
+from mtopt_sim.errors import SimulationError
+from mtopt_sim.model import TIME_STEP_NS
+
+TRUTH = 'simulator'
+
+
+class SimulatorNode(Node):
+    """MuJoCo behind the topics of a real cell."""
+
+    NAME = 'simulator'
+    PARAMETERS: ClassVar[tuple[Parameter, ...]] = (
+        Parameter('image_size', 128, 'side of the square images, px', minimum=16, maximum=1024),
+        Parameter('cameras', list(CAMERAS), 'cameras to publish'),
+        Parameter('objects', [''], 'categories of every scene; empty: each with its own probability'),
+        Parameter('seed', 0, 'of the first scene', minimum=0, maximum=2**31 - 1),
+        Parameter('real_time', False, "follow the wall's clock and stream, instead of lock-step"),
+        Parameter('rate', 10.0, 'images and joint states per second at real time', minimum=0.1, maximum=100.0),
+        Parameter('tasks_file', '', 'task set; empty for the shipped config/tasks.yaml'),
+    )
+
+    def configure(self) -> None:
+        """Build the cell and open its topics."""
+        tasks_file = self.value('tasks_file')
+        self._tasks = load_tasks(Path(tasks_file) if tasks_file else None)
+        objects = tuple(name for name in self.value('objects') if name)
+        self._cell = Cell(self.value('image_size'), self.value('cameras'), objects or None)
+        arm = self._cell.table.arm
+        self._joints = [*self._cell.kinematics.joint_names, arm.finger_joint]
+        self._pairs = CommandPairs(self._cell.kinematics.joint_names, arm.finger_joint)
+        self._motion: Iterator[None] | None = None
+        self._episode_id = ''
+
+        self._clock_publisher = self.create_publisher(ClockMessage, '/clock', COMMANDS)
+        self._joint_states = self.create_publisher(JointState, 'joint_states', EVENTS)
+        self._truth = self.create_publisher(TaskOutcomes, 'true_outcomes', COMMANDS)
+        self._images: dict[str, Publisher] = {
+            name: self.create_publisher(Image, f'camera/{name}/image', IMAGES) for name in self._cell.cameras
+        }
+        for part, topic in (('arm', 'joint_trajectory_controller'), ('gripper', 'gripper_trajectory_controller')):
+            self.create_subscription(
+                JointTrajectory, f'{topic}/joint_trajectory', partial(self._command, part), COMMANDS
+            )
+        self.create_subscription(EpisodeInfo, 'episode', self._begin, EVENTS)
+        self.create_service(ResetCell, '~/reset', self._reset)
+
+    def activate(self) -> None:
+        """Show the first scene; at real time, start the clock."""
+        self._cell.reset(self.value('seed'))
+        self._publish()
+        self.report(OK, 'simulating')
+        if self.value('real_time'):
+            self._period = 1 / self.value('rate')
+            steady = Clock(clock_type=ClockType.STEADY_TIME)
+            self._ticker = self.create_timer(self._period, self._tick, clock=steady)
+
+    def cleanup(self) -> None:
+        """Free the renderer."""
+        self._cell.close()
+
+    def _command(self, part: str, message: JointTrajectory) -> None:
+        try:
+            pair = self._pairs.add(part, message.joint_names, trajectory_from_message(message))
+        except (MtoptError, ValueError) as error:
+            self.report(WARN, f'command rejected: {error}')
+            return
+        if pair is None:
+            return
+        self._motion = self._cell.motion(*pair)
+        if not self.value('real_time'):
+            self._advance(np.inf)
+            self._publish()
+
+    def _tick(self) -> None:
+        """Let one period pass: first what is commanded, then at rest."""
+        left = self._advance(self._period)
+        if left >= TIME_STEP_NS / 1e9:
+            self._motion = self._hold()
+            self._advance(left)
+            self._motion = None
+        self._publish()
+
+    def _advance(self, seconds: float) -> float:
+        """Carry on with the motion; return what is left of the time when it ended, s."""
+        while self._motion is not None and seconds > 0:
+            if next(self._motion, StopIteration) is StopIteration:
+                self._motion = None
+                break
+            seconds -= TIME_STEP_NS / 1e9
+        return seconds
+
+    def _hold(self) -> Iterator[None]:
+        arm, cell = self._cell.table.arm, self._cell
+        finger = 0.0 if cell.gripper_closed else arm.finger_open
+        times = np.array([2 * self._period])
+        return cell.motion(
+            Trajectory.at_rest(times, cell.joint_positions[None]), Trajectory.at_rest(times, np.array([[finger]]))
+        )
+
+    def _begin(self, info: EpisodeInfo) -> None:
+        if info.phase == EpisodeInfo.PHASE_START:
+            self._episode_id = info.episode_id
+            self._cell.begin_episode()
+
+    def _reset(self, request: ResetCell.Request, response: ResetCell.Response) -> ResetCell.Response:
+        try:
+            region = self._region(request.skill)
+            self._motion = None
+            self._pairs.clear()
+            self._cell.reset(request.seed, region, request.holding)
+        except MtoptError as error:
+            response.message = str(error)
+            return response
+        response.success, response.stamp = True, time_of(self._cell.stamp)
+        self._publish()
+        self.report(OK, 'simulating')
+        return response
+
+    def _region(self, skill: str) -> str | None:
+        if not skill:
+            return None
+        if skill not in self._tasks.skills:
+            raise SimulationError(f'there is no skill {skill!r}; known: {", ".join(self._tasks.skills)}')
+        return self._tasks.skills[skill].start_region
+
+    def _publish(self) -> None:
+        cell, stamp = self._cell, self._cell.stamp
+        time: Time = time_of(stamp)
+        self._clock_publisher.publish(ClockMessage(clock=time))
+        self._joint_states.publish(
+            JointState(
+                header=header(stamp, ''),
+                name=self._joints,
+                position=[*cell.joint_positions, cell.gripper_width / 2],
+                velocity=[*cell.joint_velocities, 0.0],
+            )
+        )
+        for name, publisher in self._images.items():
+            image = cell.render(name)
+            publisher.publish(
+                Image(
+                    header=header(stamp, f'{name}_optical'),
+                    height=image.shape[0],
+                    width=image.shape[1],
+                    encoding='rgb8',
+                    step=3 * image.shape[1],
+                    data=image.tobytes(),
+                )
+            )
+        outcomes = [
+            Outcome(task, Verdict.SUCCESS if solved else Verdict.FAILURE, float(solved))
+            for task, solved in cell.outcomes(self._tasks).items()
+        ]
+        self._truth.publish(outcomes_to_message(outcomes, stamp, self._episode_id, TRUTH))
+
+
+def main() -> None:
+    """Run the node."""
+    sys.exit(run(SimulatorNode))
+
+
+if __name__ == '__main__':
+    main()
