@@ -88,7 +88,7 @@ def test_segments_of_the_living_stay_and_those_of_the_killed_go(publisher):
     os.kill(publisher.pid, signal.SIGKILL)
     publisher.wait()
     time.sleep(0.1)
-    remove_stale_segments()
+    remove_stale_segments(minimum_age=3600)
     assert any(path.exists() for path in segments), 'a segment this young may belong to a process just starting'
     remove_stale_segments(minimum_age=0)
     assert not any(path.exists() for path in segments)

@@ -1,6 +1,7 @@
 """`make setup` says at once what is missing, mends the wheels' paths, and does nothing twice."""
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -13,20 +14,26 @@ import pytest
 from sources import ROOT
 
 
-def run_bootstrap(**environment):
-    command = [sys.executable, str(ROOT / 'tools' / 'bootstrap.py')]
+def run_bootstrap(root, **environment):
+    command = [sys.executable, str(root / 'tools' / 'bootstrap.py')]
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
 
 
-def test_missing_system_packages_are_named_with_the_command_that_installs_them(tmp_path):
-    result = run_bootstrap(PATH=str(tmp_path))  # hides compiler, cmake and apt-get alike
+@pytest.fixture
+def fresh_checkout(tmp_path):
+    shutil.copytree(ROOT / 'tools', tmp_path / 'tools')
+    return tmp_path
+
+
+def test_missing_system_packages_are_named_with_the_command_that_installs_them(fresh_checkout):
+    result = run_bootstrap(fresh_checkout, PATH=str(fresh_checkout))  # hides compiler, cmake and apt-get alike
     assert result.returncode == 1
     assert 'sudo apt-get install --yes --no-install-recommends g++ cmake' in result.stderr
     assert 'Traceback' not in result.stderr
 
 
-def test_another_ros_distribution_is_refused():
-    result = run_bootstrap(ROS_DISTRO='humble')
+def test_another_ros_distribution_is_refused(fresh_checkout):
+    result = run_bootstrap(fresh_checkout, ROS_DISTRO='humble')
     assert result.returncode == 1
     assert 'ROS 2 humble is sourced; mtopt needs jazzy' in result.stderr
 
@@ -34,7 +41,7 @@ def test_another_ros_distribution_is_refused():
 @pytest.mark.skipif(not (bootstrap.BUILD / '.sources').exists(), reason='this checkout was not set up by make')
 def test_a_second_set_up_does_nothing():
     start = time.monotonic()
-    result = run_bootstrap()
+    result = run_bootstrap(ROOT)
     assert (result.returncode, result.stdout) == (0, ''), result.stderr
     assert time.monotonic() - start < 5
 
