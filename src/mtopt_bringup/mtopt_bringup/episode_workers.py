@@ -90,6 +90,7 @@ class Workplace:
         setting: Action space of the scripted policy where there is no checkpoint to take it from.
         aim: Standard deviation, m, of the scripted policy's aim at an object it is told of; none for no aim.
         bags: Folder for bags; none writes none.
+        objects: Categories of every scene; none for each with its own probability.
     """
 
     configuration: CellConfiguration
@@ -99,6 +100,7 @@ class Workplace:
     setting: Literal['eased', 'full'] = 'eased'
     aim: float | None = None
     bags: Path | None = None
+    objects: tuple[str, ...] | None = None
 
 
 def run_jobs(workplace: Workplace, jobs: Iterable[Job], workers: int) -> Iterator[Result]:

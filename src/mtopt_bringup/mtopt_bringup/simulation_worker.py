@@ -41,7 +41,7 @@ class Worker:
         space, wanted = getattr(ActionSpace, workplace.setting)(configuration.step), SCRIPTED_VIEWS
         if self._learned is not None:
             space, wanted = self._learned.manifest.action_space, wanted | set(self._learned.manifest.network.views)
-        cell = Cell(image_size=workplace.image_size or 1)
+        cell = Cell(image_size=workplace.image_size or 1, objects=workplace.objects)
         aim = None if workplace.aim is None else ObjectAim(cell, workplace.aim)
         self._scripted = ScriptedPolicy(tasks, space, aim=aim)
         views = tuple(camera for camera in CAMERAS if camera in wanted)
