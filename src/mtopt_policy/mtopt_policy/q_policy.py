@@ -98,6 +98,23 @@ class QFunctionPolicy:
         self._finished = space.scripted_ending and space.finishes(action, self._skill)
         return action
 
+    def q_value(self, observation: Observation, action: Action, task: str) -> float:
+        """Return Q of an action somebody took, in [0, 1]: how promising this policy thinks it is.
+
+        Raises:
+            ImageError: A view the network needs is missing or damaged.
+            UnknownTaskError: The task is not in the task set.
+        """
+        features = self._backend.tower(self._images(observation))
+        encoded = torch.from_numpy(self.manifest.action_space.encode(action, observation))
+        logits = self._backend.head(
+            features,
+            encoded.expand(1, self._cem.samples, -1),
+            torch.from_numpy(encode_state(observation))[None],
+            torch.from_numpy(self._tasks.one_hot(task))[None],
+        )
+        return float(logits[0, 0].sigmoid())
+
     def _best(self, observation: Observation) -> tuple[np.ndarray, float]:
         """Return the encoded action of highest Q, `(8,)`, and its Q."""
         features = self._backend.tower(self._images(observation))
