@@ -8,6 +8,7 @@ which leave a cell without a word about why.
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 import traceback
@@ -209,6 +210,8 @@ def _spin(node: Node, executor: SingleThreadedExecutor | MultiThreadedExecutor) 
 
 
 def _stop(node: Node) -> None:
+    # Ctrl-C reaches a launched node twice, from the terminal and from its launcher: the second must not cut this short.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     for action in (node.deactivate, node.cleanup):
         try:
             action()
