@@ -63,7 +63,7 @@ def test_the_trainer_waits_for_data_then_announces_policies_and_exports_once_mor
     arguments = {'bags': data, 'out': out, 'outcomes': '[simulator]', 'changes': '[batch=8, export_seconds=1.0]'}
     parameters = [part for name, value in arguments.items() for part in ('-p', f'{name}:={value}')]
     command = [sys.executable, '-m', 'mtopt_policy.learner.trainer_node', '--ros-args', *parameters]
-    trainer = subprocess.Popen(command, env=os.environ)
+    trainer = subprocess.Popen(command, env=os.environ, stderr=subprocess.PIPE, text=True)
     try:
         listener.wait_for(lambda: any(message.startswith('waiting: ') for message in listener.messages))
         record(10)
@@ -74,7 +74,9 @@ def test_the_trainer_waits_for_data_then_announces_policies_and_exports_once_mor
         assert announced.sha256 == manifest.sha256
         assert tuple(announced.tasks) == manifest.tasks
         trainer.send_signal(signal.SIGINT)
-        assert trainer.wait(timeout=15) == 0
+        _, complaints = trainer.communicate(timeout=15)
+        assert trainer.returncode == 0
+        assert 'Traceback' not in complaints
         assert max(path.name for path in (out / 'policy').iterdir()) > announced.version
     finally:
         trainer.kill()

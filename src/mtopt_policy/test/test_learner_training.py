@@ -206,9 +206,18 @@ def test_presets_are_valid_and_can_be_changed():
     assert load_trainer('small', ['targets.discount=0.75', 'rebalancing.success_share=null']).targets.discount == 0.75
 
 
-@pytest.mark.parametrize('override', ['discount=0.5', 'targets.discont=0.5', 'targets.discount'])
-def test_a_misspelt_override_is_an_error_that_names_it(override):
-    with pytest.raises(ConfigurationError, match=override.partition('=')[0]):
+@pytest.mark.parametrize(
+    ('override', 'named'),
+    [
+        ('discount=0.5', 'discount'),
+        ('target.discount=0.5', 'target'),
+        ('targets.discont=0.5', r'targets\.discont'),
+        ('batch.size=3', 'batch'),
+        ('targets.discount', 'name=value'),
+    ],
+)
+def test_an_override_of_something_else_is_an_error_that_names_it(override, named):
+    with pytest.raises(ConfigurationError, match=named):
         load_trainer('small', [override])
 
 

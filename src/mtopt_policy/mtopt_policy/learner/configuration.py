@@ -124,12 +124,12 @@ def load_trainer(preset: str, overrides: Sequence[str] = ()) -> TrainerConfigura
 
 def _override(values: dict[str, Any], override: str) -> None:
     name, equals, value = override.partition('=')
+    if not equals:
+        raise ConfigurationError(f'override {override!r} is not of the form name=value, as in targets.discount=0.75')
     *groups, key = name.split('.')
     for group in groups:
-        values = values.get(group, {})
-    if not equals or key not in values:
-        raise ConfigurationError(
-            f'override {override!r} is not of the form name=value with the name of a trainer parameter, '
-            'as in targets.discount=0.75'
-        )
+        # A group that does not exist is made, so that validation finds it and names it.
+        if not isinstance(values.get(group), dict):
+            values[group] = {}
+        values = values[group]
     values[key] = yaml.safe_load(value)

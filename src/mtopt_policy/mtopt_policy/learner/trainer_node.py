@@ -96,8 +96,10 @@ class TrainerNode(Node):
             name='policy', version=manifest.version, path=str(path), sha256=manifest.sha256, tasks=list(manifest.tasks)
         )
         version.header.stamp = self.get_clock().now().to_msg()
-        self._model_version.publish(version)
         self.figures(version=manifest.version)
+        # The last export comes after SIGINT, when ROS is shut down already.
+        if self.context.ok():
+            self._model_version.publish(version)
 
     def _train(self) -> None:
         try:
