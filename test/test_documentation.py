@@ -2,6 +2,7 @@
 
 import message_reference
 import pytest
+from mtopt_core.episode_bag import TOPICS
 from sources import ROOT
 
 INTERFACES = sorted(path for kind in message_reference.KINDS for path in (ROOT / 'src/mtopt_msgs' / kind).iterdir())
@@ -16,3 +17,8 @@ def test_the_message_reference_is_that_of_the_messages():
 def test_every_field_and_constant_is_explained(path):
     for line in path.read_text().splitlines():
         assert line in ('', '---') or '#' in line, line
+
+
+@pytest.mark.parametrize('topic', TOPICS)
+def test_every_recorded_topic_is_in_the_interfaces(topic):
+    assert f'| `{topic}` |' in (ROOT / 'docs' / 'interfaces.md').read_text()
