@@ -2,8 +2,9 @@
 
 import message_reference
 import pytest
-from mtopt_core.episode_bag import TOPICS
 from sources import ROOT
+
+from mtopt_core.episode_bag import TOPICS
 
 INTERFACES = sorted(path for kind in message_reference.KINDS for path in (ROOT / 'src/mtopt_msgs' / kind).iterdir())
 
