@@ -108,7 +108,7 @@ def test_a_training_can_start_from_a_policy(record, tmp_path):
     data = record(10).data
     run(training(data, tmp_path / 'first'), 3)
     start = newest_checkpoint(tmp_path / 'first' / 'policy')
-    second = training(data, tmp_path / 'second', start=start)
+    second = training(data, tmp_path / 'second', start=start.parent)
     weights, manifest = load_checkpoint(start, PolicyManifest)
     for key, tensor in second.learner.targets.averaged.state_dict().items():
         torch.testing.assert_close(tensor, weights[key], rtol=0, atol=0)

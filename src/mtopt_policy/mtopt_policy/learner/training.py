@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 
 import torch
 
-from mtopt_core.checkpoint import load_checkpoint, load_manifest, new_version
+from mtopt_core.checkpoint import load_checkpoint, load_manifest, new_version, newest_checkpoint
 from mtopt_core.configuration import CellConfiguration
 from mtopt_core.errors import CheckpointError
 from mtopt_core.label_store import DEFAULT_SOURCES
@@ -52,7 +52,7 @@ class TrainingOptions:
         setting: Action space: `eased`, or `full` as the paper's.
         impersonation: Impersonation function.
         sources: Whose outcomes count, the first that has one.
-        start: Checkpoint of a policy to start from.
+        start: Checkpoint of a policy to start from, or a folder of them, whose newest is taken.
     """
 
     data: DataFolder
@@ -219,8 +219,9 @@ class Training:
         torch.manual_seed(self.configuration.seed)
         network = QNetwork(self._network_configuration)
         if self.options.start is not None:
-            weights, manifest = load_checkpoint(self.options.start, PolicyManifest)
-            self._require_fit(manifest, self.options.start)
+            path = newest_checkpoint(self.options.start) or self.options.start
+            weights, manifest = load_checkpoint(path, PolicyManifest)
+            self._require_fit(manifest, path)
             network.load_state_dict(weights)
             self._started_from = manifest.version
         return network
