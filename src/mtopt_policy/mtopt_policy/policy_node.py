@@ -56,7 +56,7 @@ class PolicyNode(Node):
     PARAMETERS: ClassVar[tuple[Parameter, ...]] = (
         Parameter('cell_file', '', "the cell's configuration; empty for the shipped config/cell.yaml"),
         Parameter('tasks_file', '', 'the task set; empty for the shipped config/tasks.yaml'),
-        Parameter('checkpoints', '', "folder of the policy's checkpoints; empty: scripted episodes only"),
+        Parameter('checkpoints', 'data/models/policy', "folder of the policy's checkpoints; need not exist yet"),
         Parameter('action_space', 'eased', "the scripted policy's action space", choices=('eased', 'full')),
         Parameter('scripted_share', 0.5, 'probability of the scripted policy in a mixture', 0.0, 1.0),
         Parameter('exploration', 0.0, 'probability of a random move in a learned episode', 0.0, 1.0),
@@ -105,11 +105,10 @@ class PolicyNode(Node):
         self._model_version = self.create_publisher(msg.ModelVersion, 'policy/model_version', LATCHED)
         self._open.callback(self.destroy_publisher, self._model_version)
         self._watch = CheckpointWatch(Path(self.value('checkpoints')), self._load)
-        if self.value('checkpoints'):
-            self._refresh()
-            steady, group = Clock(clock_type=ClockType.STEADY_TIME), MutuallyExclusiveCallbackGroup()
-            timer = self.create_timer(WATCH_PERIOD, self._refresh, callback_group=group, clock=steady)
-            self._open.callback(self.destroy_timer, timer)
+        self._refresh()
+        steady, group = Clock(clock_type=ClockType.STEADY_TIME), MutuallyExclusiveCallbackGroup()
+        timer = self.create_timer(WATCH_PERIOD, self._refresh, callback_group=group, clock=steady)
+        self._open.callback(self.destroy_timer, timer)
         server = ActionServer(
             self,
             RunPolicy,

@@ -75,7 +75,8 @@ def test_a_skill_without_a_finishing_choice_is_refused_by_name():
 def test_the_scripted_ending_is_no_decision():
     move, close = Action(), Action(close_gripper=True)
     up, end = Action(source=Source.ENDING), Action(terminate=True, source=Source.ENDING)
-    assert decisions(episode('lift', move, move, close, up, up, end), EASED) == [0, 1, 2]
+    recorded = episode('lift', move, move, close, up, up, end)
+    assert decisions(recorded, EASED) == decisions(recorded, FULL) == [0, 1, 2]
 
 
 def test_in_the_eased_setting_the_close_of_a_lift_is_the_last_decision_however_it_was_recorded():
