@@ -25,6 +25,9 @@ from mtopt_sim.outcomes import ObjectState, outcomes
 from mtopt_sim.scene import Objects, Placement, draw_scene, place_objects, resting_rotation
 
 CLOCK_START_NS = 1_000_000_000
+# N m on each joint: some 25 N at the fingers. Pressed harder, light objects would be squeezed out of their shapes.
+REFLEX_TORQUE = np.array([12.0, 12.0, 12.0, 12.0, 6.0, 6.0, 6.0])
+BACK_OFF_STEPS = 8
 SETTLE_STEPS = 250
 GRASP_STEPS = 75
 ATTEMPTS = 20
@@ -133,13 +136,23 @@ class Cell:
             pass
 
     def motion(self, arm: Trajectory, gripper: Trajectory) -> Iterator[None]:
-        """Carry out two trajectories as `run` does, handing control back after each simulated 4 ms."""
+        """Carry out two trajectories as `run` does, handing control back after each simulated 4 ms.
+
+        Like a real arm's collision reflex: when contacts load a joint too much, the arm backs off a little and waits
+        for the trajectory to end.
+        """
         times = np.arange(1, max(1, round(arm.duration * 1e9 / TIME_STEP_NS)) + 1) * (TIME_STEP_NS / 1e9)
         positions, velocities = arm.sample(self.joint_positions, times)
         fingers, _ = gripper.sample(np.array([self._finger_goal]), times)
         self._finger_goal = float(fingers[-1, 0])
-        for control in np.hstack([positions + SERVO_LEAD * velocities, fingers]):
-            self._data.ctrl[:] = control
+        references = positions + SERVO_LEAD * velocities
+        # A grip may press already; only what is added trips the reflex.
+        limit = np.maximum(REFLEX_TORQUE, 1.05 * self._outside_torque())
+        for index, finger in enumerate(fingers):
+            if (self._outside_torque() > limit).any():
+                references[index:] = positions[max(0, index - BACK_OFF_STEPS)]
+                limit = np.full_like(limit, np.inf)
+            self._data.ctrl[:-1], self._data.ctrl[-1:] = references[index], finger
             mujoco.mj_step(self._model, self._data)
             self._stamp += TIME_STEP_NS
             yield
@@ -258,6 +271,10 @@ class Cell:
             raise SimulationError(f'there is no start region {region!r}; known: {", ".join(regions)}')
         if require is not None and require not in self._names:
             raise SimulationError(f'there are no objects {require!r}; known: {", ".join(self._names)}')
+
+    def _outside_torque(self) -> np.ndarray:
+        """Return what contacts load the arm's joints with, `(7,)` N m."""
+        return np.abs(self._data.qfrc_constraint[self._parts.arm_dofs])
 
     def _body(self, name: str) -> int:
         return int(self._parts.object_bodies[self._names.index(name)])

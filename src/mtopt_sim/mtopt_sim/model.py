@@ -114,6 +114,8 @@ def _set_options(spec: mujoco.MjSpec, image_size: int) -> None:
     # Elliptic cones with a high friction impedance keep a grasped object from creeping out of the fingers.
     option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
     option.impratio = 10
+    # Newton's direct solve threw objects about in 10 of 250 episodes of random pushing; conjugate gradients in none.
+    option.solver = mujoco.mjtSolver.mjSOL_CG
     option.enableflags |= mujoco.mjtEnableBit.mjENBL_SLEEP
     # The shadow map and multisampling are what a small image costs; without them a frame takes 1 to 2 ms.
     spec.visual.quality.shadowsize = 0
