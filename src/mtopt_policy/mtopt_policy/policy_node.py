@@ -6,6 +6,7 @@ import math
 import statistics
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -37,6 +38,7 @@ from mtopt_policy.q_policy import QFunctionPolicy
 from mtopt_policy.scripted import ScriptedPolicy
 
 WATCH_PERIOD = 2.0  # s between looks into the checkpoint folder
+DISCOVERY_PERIOD = 0.02  # s
 
 
 class EpisodeFaultError(MtoptError):
@@ -96,8 +98,11 @@ class PolicyNode(Node):
             self.create_subscription(
                 msg.Observation, 'observation', self._on_observation, COMMANDS, callback_group=messages
             ),
-            self.create_subscription(msg.Step, 'step', self._inbox.add_step, COMMANDS, callback_group=messages),
         ]
+        self._steps = self.create_subscription(
+            msg.Step, 'step', self._inbox.add_step, COMMANDS, callback_group=messages
+        )
+        subscriptions.append(self._steps)
         for subscription in subscriptions:
             self._open.callback(self.destroy_subscription, subscription)
         self._actions = self.create_publisher(msg.Action, 'action', COMMANDS)
@@ -223,6 +228,7 @@ class PolicyNode(Node):
 
         # The newest observation, unless that is still the last one of the episode before.
         observation = self._observe(max(self._inbox.newest, self._decided_on + 1), control, cancelled)
+        self._await_arm_controller(cancelled)
         while (action := control.decide(observation)) is not None:
             number = control.steps - 1
             self._actions.publish(action_to_message(action, observation.stamp, episode_id, number))
@@ -240,6 +246,19 @@ class PolicyNode(Node):
                     RunPolicy.Result.ACTION_REJECTED, f'the arm controller rejected action {number}: {step.reason}'
                 )
             observation = self._observe(stamp_of(step.end), control, cancelled)
+
+    def _await_arm_controller(self, cancelled: Callable[[], bool]) -> None:
+        """Wait until actions are heard and answered: right after the graph was started the first would be lost."""
+        deadline = time.monotonic() + self.value('observation_timeout')
+        while not (self._actions.get_subscription_count() and self._steps.get_publisher_count()):
+            if cancelled():
+                raise WaitCancelledError('cancelled while the arm controller was waited for')
+            if time.monotonic() > deadline:
+                raise EpisodeFaultError(
+                    RunPolicy.Result.OBSERVATION_TIMEOUT,
+                    f'nobody listens to {self._actions.topic_name}; is the arm controller running?',
+                )
+            time.sleep(DISCOVERY_PERIOD)
 
     def _observe(self, earliest: int, control: EpisodeControl, cancelled: Callable[[], bool]) -> Observation:
         views, timeout = control.policy.views, self.value('observation_timeout')
