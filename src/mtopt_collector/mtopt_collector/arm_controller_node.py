@@ -24,7 +24,7 @@ from mtopt_node.node import ERROR, OK, WARN, run
 from mtopt_node.parameters import Parameter
 from mtopt_node.qos import COMMANDS
 
-JOINT_STATE_PATIENCE = 0.5
+PATIENCE = 1.0
 MOVE_PATIENCE = 10.0
 
 
@@ -55,7 +55,6 @@ class ArmControllerNode(CellNode):
         self._control = ArmControl(
             StepPlanner(kinematics, self.cell), self.value('max_observation_age'), self.value('joint_state_timeout')
         )
-        self._early: Decision | None = None
         self._steps = self.create_publisher(msg.Step, 'step', COMMANDS)
         self._gripper = self.create_publisher(
             JointTrajectory, 'gripper_trajectory_controller/joint_trajectory', COMMANDS
@@ -65,8 +64,6 @@ class ArmControllerNode(CellNode):
         self.create_subscription(msg.Action, 'action', self._take_action, COMMANDS)
         # A move waits for joint states, which come by callbacks of the other group.
         self.create_service(MoveTo, '~/move_to', self._move_to, callback_group=ReentrantCallbackGroup())
-        self._impatience = self.create_timer(JOINT_STATE_PATIENCE, self._decide_early, clock=self.steady)
-        self._impatience.cancel()
 
     def _take_joint_state(self, message: JointState) -> None:
         try:
@@ -75,35 +72,37 @@ class ArmControllerNode(CellNode):
             self.report(ERROR, f'{self.resolve_topic_name("joint_states")}: {error}')
             return
         self._control.read(reading, self.now)
-        if self._early is not None and self._control.knows(self._early.stamp):
-            self._decide_early()
         self.recheck()
 
     def _take_action(self, message: msg.Action) -> None:
-        if self._early is not None:
-            self._decide_early()
-        stamp = stamp_of(message.header.stamp)
         try:
-            decision = Decision(action_from_message(message), stamp, message.episode_id, message.step)
+            decision = Decision(
+                action_from_message(message), stamp_of(message.header.stamp), message.episode_id, message.step
+            )
         except ValueError as error:
             self._reject(message.episode_id, message.step, str(error))
             return
-        if self._control.knows(stamp):
+        if self._knows(decision):
             self._decide(decision)
         else:
-            # The joint state it was decided on is still on its way: wait for it, but not for ever.
-            self._early = decision
-            self._impatience.reset()
+            assert self.executor is not None, 'called by the executor'
+            self.executor.create_task(self._decide_later, decision)
 
-    def _decide_early(self) -> None:
-        self._impatience.cancel()
-        decision, self._early = self._early, None
-        if decision is not None:
-            self._decide(decision)
+    async def _decide_later(self, decision: Decision) -> None:
+        """Wait for the joint state decided on, which may still be on its way, or for an arm that is just starting."""
+        await self.until(lambda: self._knows(decision), PATIENCE)
+        self._decide(decision)
+
+    def _knows(self, decision: Decision) -> bool:
+        return self._control.knows(decision.stamp) and self._heard()
+
+    def _heard(self) -> bool:
+        """Return whether somebody carries out trajectories of arm and gripper."""
+        return self._arm.get_subscription_count() > 0 and self._gripper.get_subscription_count() > 0
 
     def _decide(self, decision: Decision) -> None:
         try:
-            self._check_active()
+            self._check_ready()
             planned, command = self._control.decide(decision, self.now)
         except ActionError as error:
             self._reject(decision.episode_id, decision.step, str(error))
@@ -125,9 +124,13 @@ class ArmControllerNode(CellNode):
             self._send(command)
         self.report(OK, 'running')
 
-    def _check_active(self) -> None:
+    def _check_ready(self) -> None:
         if not self.active:
             raise ActionError('the arm controller is not active; activate it')
+        if not self._heard():
+            raise ActionError(
+                f'nobody listens to {self._arm.topic_name} or {self._gripper.topic_name}; is the arm running?'
+            )
 
     def _reject(self, episode_id: str, step: int, reason: str) -> None:
         stamp = self._control.stamp
@@ -149,7 +152,8 @@ class ArmControllerNode(CellNode):
 
     async def _move_to(self, request: MoveTo.Request, response: MoveTo.Response) -> MoveTo.Response:
         try:
-            self._check_active()
+            await self.until(self._heard, PATIENCE)
+            self._check_ready()
             command = self._control.move(
                 np.array(request.position), request.yaw, GripperCommand(request.gripper), self.now
             )

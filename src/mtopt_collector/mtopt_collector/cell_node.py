@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,6 +21,17 @@ from mtopt_node.parameters import Parameter
 CELL_FILE = Parameter('cell_file', '', "the cell's configuration; empty for the shipped config/cell.yaml")
 TASKS_FILE = Parameter('tasks_file', '', 'the task set; empty for the shipped config/tasks.yaml')
 DATA_FOLDER = Parameter('data_folder', 'data', 'folder of bags, labels and catalogue')
+
+POLL_PERIOD = 0.05  # s
+
+
+@dataclass(frozen=True)
+class _Wait:
+    """Somebody waits until a condition is true, at most until `deadline`, s of steady time."""
+
+    condition: Callable[[], bool]
+    deadline: float
+    future: Future
 
 
 class CellNode(Node):
@@ -46,7 +58,7 @@ class CellNode(Node):
         self.cell: CellConfiguration = load_cell(Path(cell_file) if cell_file else None)
         self.active = False
         self._permanent = set(self._entities())
-        self._waiting: list[tuple[Callable[[], bool], Future]] = []
+        self._waiting: list[_Wait] = []
 
     def activate(self) -> None:
         """Start working."""
@@ -81,10 +93,10 @@ class CellNode(Node):
         return self.steady.now().nanoseconds / 1e9
 
     async def until(self, condition: Callable[[], bool], timeout: float) -> bool:
-        """Wait, while other callbacks run, until messages have made a condition true.
+        """Wait, while other callbacks run, until a condition is true.
 
         Args:
-            condition: Asked at every `recheck`.
+            condition: Asked at every `recheck`, and now and then.
             timeout: s of wall time.
 
         Returns:
@@ -92,14 +104,13 @@ class CellNode(Node):
         """
         if condition():
             return True
-        future = Future()
-        entry = (condition, future)
-        self._waiting.append(entry)
-        timer = self.create_timer(timeout, lambda: future.done() or future.set_result(False), clock=self.steady)
+        wait = _Wait(condition, self.now + timeout, Future())
+        self._waiting.append(wait)
+        timer = self.create_timer(POLL_PERIOD, self.recheck, clock=self.steady)
         try:
-            return await future
+            return await wait.future
         finally:
-            self._waiting.remove(entry)
+            self._waiting.remove(wait)
             self.destroy_timer(timer)
 
     async def ask(self, client: Client, request: Any, timeout: float) -> Any:
@@ -124,6 +135,10 @@ class CellNode(Node):
 
     def recheck(self) -> None:
         """Ask the conditions waited for; called by callbacks that may have made one true."""
-        for condition, future in self._waiting:
-            if condition():
-                future.set_result(True)
+        for wait in self._waiting:
+            if wait.future.done():
+                continue
+            if wait.condition():
+                wait.future.set_result(True)
+            elif self.now > wait.deadline:
+                wait.future.set_result(False)

@@ -19,7 +19,7 @@ from mtopt_collector.episode_recorder import EpisodeRecorder, recorded_topics
 from mtopt_collector.recording import Written
 from mtopt_core.bag import partial_bags, salvage, set_aside
 from mtopt_core.episode import EpisodeInfo, Termination
-from mtopt_core.episode_bag import LATCHED_TOPICS
+from mtopt_core.episode_bag import LATCHED_TOPICS, camera_topic
 from mtopt_core.errors import BagBusyError, BagError, DiskFullError
 from mtopt_core.messages import episode_info_from_message
 from mtopt_core.paths import DataFolder
@@ -31,6 +31,7 @@ from mtopt_node.parameters import Parameter
 from mtopt_node.qos import EVENTS, LATCHED, RECORDING
 
 MEGABYTE = 1_000_000
+DISCOVERY_TIMEOUT = 3.0
 READABLE_TIMEOUT = 0.5
 CLOSE_TIMEOUT = 5.0
 
@@ -65,9 +66,16 @@ class RecorderNode(CellNode):
         """Salvage what a crash left, then listen."""
         self._folder.mkdir(parents=True, exist_ok=True)
         self._salvage()
-        for name, type_name in recorded_topics(self.cell.cameras).items():
-            qos = LATCHED if name in LATCHED_TOPICS else RECORDING
-            self.create_subscription(_message_class(type_name), name, partial(self._take, name), qos, raw=True)
+        self._heard = {
+            name: self.create_subscription(
+                _message_class(type_name),
+                name,
+                partial(self._take, name),
+                LATCHED if name in LATCHED_TOPICS else RECORDING,
+                raw=True,
+            )
+            for name, type_name in recorded_topics(self.cell.cameras).items()
+        }
         self._episodes = self.create_publisher(msg.EpisodeInfo, 'episode', EVENTS)
         # Ending an episode waits for messages that come by callbacks of the other group.
         self.create_service(SetEpisode, '~/set_episode', self._set_episode, callback_group=ReentrantCallbackGroup())
@@ -102,7 +110,7 @@ class RecorderNode(CellNode):
         info = episode_info_from_message(request.info)
         try:
             if request.info.phase == msg.EpisodeInfo.PHASE_START:
-                self._start(info, response)
+                await self._start(info, response)
             else:
                 await self._end(info, response)
         except DiskFullError as error:
@@ -113,7 +121,7 @@ class RecorderNode(CellNode):
             self.report(WARN, response.error_msg)
         return response
 
-    def _start(self, info: EpisodeInfo, response: SetEpisode.Response) -> None:
+    async def _start(self, info: EpisodeInfo, response: SetEpisode.Response) -> None:
         running = self._recorder.info
         if running is not None or self._ending:
             response.error_code = SetEpisode.Response.ALREADY_RECORDING
@@ -125,9 +133,15 @@ class RecorderNode(CellNode):
         free = shutil.disk_usage(self._folder).free // MEGABYTE
         if free < self.value('minimum_free_megabytes'):
             raise DiskFullError(f'only {free} MB are free for bags in {self._folder}; make room')
+        # Right after the graph was started some nodes may not have found this one yet; their messages would be lost.
+        await self.until(self._hears_everyone, DISCOVERY_TIMEOUT)
         self._recorder.start(info)
         self.report(OK, f'recording {info.episode_id}')
         self._episodes.publish(episode_info_to_message(info, msg.EpisodeInfo.PHASE_START))
+
+    def _hears_everyone(self) -> bool:
+        needed = ('observation', 'action', 'step', *map(camera_topic, self.cell.cameras))
+        return all(self._heard[name].get_publisher_count() for name in needed)
 
     async def _end(self, info: EpisodeInfo, response: SetEpisode.Response) -> None:
         running = self._recorder.info

@@ -27,8 +27,11 @@ from mtopt_node.node import WARN
 from mtopt_node.qos import COMMANDS
 
 RESET_TIMEOUT = 90.0
+RESET_ATTEMPTS = 2
 OBSERVATION_TIMEOUT = 5.0
 POLICY_TIMEOUT = 600.0
+# Longer than a policy itself waits for an observation before it gives up.
+POLICY_SILENCE = 30.0
 RECORDER_TIMEOUT = 20.0
 GRADING_TIMEOUT = 30.0
 
@@ -63,21 +66,25 @@ class RobotClientNode(CellNode):
 
     def reset(self, assignment: Assignment) -> int:
         """Make the cell ready and wait for its first observation."""
+        # A simulator shows a scene once; right after the graph was started the cameras' reader may miss it.
+        for _ in range(RESET_ATTEMPTS):
+            stamp = self._reset_once(assignment)
+            if self._observed(stamp):
+                return stamp
+        raise CollectionError(
+            Fault.RESET_FAILED,
+            f'no observation of the cell came within {OBSERVATION_TIMEOUT:g} s of its reset; '
+            'the diagnostics of camera_ingestion say why',
+        )
+
+    def _reset_once(self, assignment: Assignment) -> int:
         kind = ResetScene.Goal.NEW_SCENE if assignment.new_scene else ResetScene.Goal.KEEP_SCENE
         goal = ResetScene.Goal(kind=kind, skill=assignment.skill, holding=assignment.holding, seed=assignment.seed)
-        result = self._do(Fault.RESET_FAILED, lambda: run_goal(self._reset_client, goal, RESET_TIMEOUT))
+        result = self._run_goal(Fault.RESET_FAILED, self._reset_client, goal, RESET_TIMEOUT, RESET_TIMEOUT)
         if result.error_code != ResetScene.Result.NONE:
             needs_person = result.error_code == ResetScene.Result.NEEDS_PERSON
             raise CollectionError(Fault.RESET_FAILED, result.error_msg, needs_person)
-        stamp = stamp_of(result.stamp)
-        with self._sight:
-            if not self._sight.wait_for(lambda: self._seen >= stamp, OBSERVATION_TIMEOUT):
-                raise CollectionError(
-                    Fault.RESET_FAILED,
-                    f'no observation of the cell came within {OBSERVATION_TIMEOUT:g} s of its reset; '
-                    'the diagnostics of camera_ingestion say why',
-                )
-        return stamp
+        return stamp_of(result.stamp)
 
     def start_recording(self, info: EpisodeInfo) -> None:
         """Start the episode's bag; one that a collector before this one left running is ended."""
@@ -91,11 +98,8 @@ class RobotClientNode(CellNode):
     def run_policy(self, info: EpisodeInfo) -> PolicyRun:
         """Run the policy until the episode ends."""
         goal = RunPolicy.Goal(episode_id=info.episode_id, task=info.task, policy=info.policy, seed=info.seed)
-        result = self._do(
-            Fault.POLICY_FAILED, lambda: run_goal(self._policy_client, goal, POLICY_TIMEOUT, cancelled=self.cancelled)
-        )
+        result = self._run_goal(Fault.POLICY_FAILED, self._policy_client, goal, POLICY_TIMEOUT, POLICY_SILENCE)
         failed = result.error_code != RunPolicy.Result.NONE
-        cancelled = result.error_code == RunPolicy.Result.CANCELED
         return PolicyRun(
             steps=result.steps,
             termination=Termination.ABORTED if failed else Termination(result.termination),
@@ -104,7 +108,7 @@ class RobotClientNode(CellNode):
             decision_time=result.decision_time,
             final_stamp=stamp_of(result.final_stamp),
             message=result.error_msg,
-            fault=None if not failed else Fault.CANCELED if cancelled else Fault.POLICY_FAILED,
+            fault=None if not failed else Fault.CANCELED if self.cancelled() else Fault.POLICY_FAILED,
         )
 
     def finish_recording(self, info: EpisodeInfo) -> Recorded:
@@ -128,6 +132,10 @@ class RobotClientNode(CellNode):
             raise CollectionError(Fault.GRADING_FAILED, response.error_msg)
         return outcomes_from_message(response.outcomes)
 
+    def _observed(self, stamp: int) -> bool:
+        with self._sight:
+            return self._sight.wait_for(lambda: self._seen >= stamp, OBSERVATION_TIMEOUT)
+
     def _see(self, cdr: bytes) -> None:
         with self._sight:
             self._seen = header_stamp(cdr)
@@ -136,6 +144,19 @@ class RobotClientNode(CellNode):
     def _set_episode(self, info: EpisodeInfo, phase: int) -> SetEpisode.Response:
         request = SetEpisode.Request(info=episode_info_to_message(info, phase))
         return self._do(Fault.RECORDER_FAILED, lambda: call(self._recorder_client, request, RECORDER_TIMEOUT))
+
+    def _run_goal(self, fault: Fault, client: ActionClient, goal: Any, timeout: float, silence: float) -> Any:
+        """Run a goal; one whose node is gone, or says nothing for `silence` s, is given up long before its time."""
+        heard = self.now
+
+        def hear(_: Any) -> None:
+            nonlocal heard
+            heard = self.now
+
+        def hopeless() -> bool:
+            return self.cancelled() or not client.server_is_ready() or self.now - heard > silence
+
+        return self._do(fault, lambda: run_goal(client, goal, timeout, hear, hopeless))
 
     def _do(self, fault: Fault, action: Callable[[], Any]) -> Any:
         try:

@@ -30,7 +30,7 @@ class Graph:
     """One ROS domain of its own, a node in this process, and the processes started in it."""
 
     def __init__(self, log_folder: Path) -> None:
-        self.domain = random.randint(1, 200)
+        self.domain = random.randint(1, 101)
         self._logs = log_folder
         self._processes: dict[str, subprocess.Popen] = {}
         self._heard: list[Subscription] = []
