@@ -43,7 +43,9 @@ def train(
     outcomes: Annotated[
         str, typer.Option(help='Whose outcomes count, the first that has one: human, detector, simulator.')
     ] = ','.join(DEFAULT_SOURCES),
-    start: Annotated[Path | None, typer.Option('--from', help='Policy to start from: a checkpoint, or a folder of them.')] = None,
+    start: Annotated[
+        Path | None, typer.Option('--from', help='Policy to start from: a checkpoint, or a folder of them.')
+    ] = None,
     change: Annotated[
         list[str] | None, typer.Option('--set', help='Change a value of the preset: --set targets.discount=0.75')
     ] = None,

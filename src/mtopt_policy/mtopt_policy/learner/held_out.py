@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from mtopt_core.precision import Precision
 from mtopt_core.statistics import area_under_curve
@@ -16,6 +17,8 @@ from mtopt_policy.learner.impersonation import ImpersonatedEpisode
 from mtopt_policy.q_network import QNetwork
 
 CHUNK = 128
+MOST = 1000
+"""Episodes judged at most; the last ones, collected by the latest policies."""
 
 
 class HeldOut:
@@ -25,39 +28,43 @@ class HeldOut:
         store: Where the transitions are.
         episodes: Held-out episodes.
         tasks: The tasks, in one-hot order.
-        most: Evaluate on at most so many; the last are taken, collected by the latest policies.
     """
 
-    def __init__(
-        self, store: EpisodeStore, episodes: Sequence[ImpersonatedEpisode], tasks: TaskSet, most: int = 2000
-    ) -> None:
-        chosen = episodes[-most:]
-        self._loader = Loader(store, len(tasks))
+    def __init__(self, store: EpisodeStore, episodes: Sequence[ImpersonatedEpisode], tasks: TaskSet) -> None:
+        latest = np.unique([episode.index for episode in episodes])[-MOST:].tolist()
+        judged = [episode for episode in episodes if latest and episode.index >= latest[0]]
+        self._places = np.searchsorted(latest, [episode.index for episode in judged])
+        self._rows = np.array([store.rows_of(index)[-1] for index in latest], np.int64)
+        self._tasks = np.array([tasks.index(episode.task) for episode in judged], np.int64)
+        self._successes = np.array([episode.success for episode in judged], bool)
         self._store = store
         self._names = tasks.names
-        self._rows = np.array([store.rows_of(episode.index)[-1] for episode in chosen], np.int64)
-        self._tasks = np.array([tasks.index(episode.task) for episode in chosen], np.int64)
-        self._successes = np.array([episode.success for episode in chosen], bool)
 
     def areas_under_curve(self, network: QNetwork, precision: Precision) -> dict[str, float]:
         """Return the area under the ROC curve of Q by task, of tasks with a success and a failure among these."""
-        q = self._q(network, precision)
+        scores = self._scores(network, precision)
         areas = {}
         for number, name in enumerate(self._names):
             mine = self._tasks == number
-            area = area_under_curve(q[mine], self._successes[mine])
+            area = area_under_curve(scores[mine], self._successes[mine])
             if area is not None:
                 areas[name] = area
         return areas
 
     @torch.no_grad()
-    def _q(self, network: QNetwork, precision: Precision) -> np.ndarray:
-        logits = [np.empty(0, np.float32)]
+    def _scores(self, network: QNetwork, precision: Precision) -> np.ndarray:
+        """Return the logits of the last decisions for their tasks; each image passes the tower once."""
+        scores = np.empty(len(self._tasks), np.float32)
+        loader = Loader(self._store, len(self._names))
         for start in range(0, len(self._rows), CHUNK):
-            rows, tasks = self._rows[start : start + CHUNK], self._tasks[start : start + CHUNK]
-            states = self._loader.states(rows, tasks).to(precision.device)
+            rows = self._rows[start : start + CHUNK]
+            here = (self._places >= start) & (self._places < start + CHUNK)
+            places, tasks = torch.from_numpy(self._places[here] - start), torch.from_numpy(self._tasks[here])
+            states = loader.states(rows, np.zeros(len(rows), np.int64)).to(precision.device)
             actions = torch.from_numpy(self._store.records(rows)['action']).to(precision.device)
+            one_hot = functional.one_hot(tasks, len(self._names)).float().to(precision.device)
             with precision.autocast():
-                chunk = network(precision.floats(states.images), actions, states.state, states.task)
-            logits.append(chunk.float().cpu().numpy())
-        return np.concatenate(logits)
+                features = network.tower(precision.floats(states.images))
+                logits = network.head(features[places], actions[places][:, None], states.state[places], one_hot)
+            scores[here] = logits[:, 0].float().cpu().numpy()
+        return scores

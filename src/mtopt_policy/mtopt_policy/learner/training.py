@@ -177,7 +177,7 @@ class Training:
     def run(self, steps: int, stop: threading.Event, observer: Observer) -> None:
         """Make gradient steps until there are `steps` in all, or until told to stop; then export.
 
-        New bags and outcomes are taken in while it runs.
+        New bags and outcomes are taken in while it runs. A training runs once: another on the same folder goes on.
 
         Args:
             steps: Gradient steps, those of earlier runs included.
