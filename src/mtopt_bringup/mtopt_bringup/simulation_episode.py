@@ -6,6 +6,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from mtopt_bringup.episode_workers import ROBOT
 from mtopt_core.configuration import CAMERAS, CellConfiguration
 from mtopt_core.episode import Action, Episode, EpisodeInfo, Observation, Outcome, Step, Verdict
@@ -88,7 +90,8 @@ class SimulatedRobot:
         control = EpisodeControl(policy, task, seed, self._configuration.step.max_steps)
         observation = self._observe(self._views)
         steps = []
-        while (action := control.decide(observation)) is not None:
+        while (decided := control.decide(observation)) is not None:
+            action = _as_sent(decided)
             steps.append(Step(observation, action))
             if not action.terminate:
                 self._carry_out(action)
@@ -117,9 +120,25 @@ class SimulatedRobot:
         self.cell.run(planned.arm, planned.gripper)
 
     def _observe(self, cameras: tuple[str, ...]) -> Observation:
-        return self.cell.observation(self._configuration.recording.jpeg_quality, cameras)
+        observation = self.cell.observation(self._configuration.recording.jpeg_quality, cameras)
+        return replace(
+            observation,
+            yaw=_single(observation.yaw),
+            gripper_width=_single(observation.gripper_width),
+            height_to_bottom=_single(observation.height_to_bottom),
+        )
 
     def _completed(self, observation: Observation) -> Observation:
         """Return the last observation with the views that only the success detector looks through."""
         unseen = tuple(camera for camera in self._final_views if camera not in observation.images)
         return replace(observation, images={**observation.images, **self._observe(unseen).images})
+
+
+def _as_sent(action: Action) -> Action:
+    """Return the action in the precision of its message: what is recorded is what was carried out, as in the graph."""
+    displacement = np.asarray(action.displacement, np.float32).astype(np.float64)
+    return replace(action, displacement=displacement, yaw_change=_single(action.yaw_change))
+
+
+def _single(number: float) -> float:
+    return float(np.float32(number))

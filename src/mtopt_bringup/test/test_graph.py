@@ -1,0 +1,77 @@
+"""The graph's one definition fits the nodes it names, and the launch files add nothing to it."""
+
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+from mtopt_bringup.graph import GraphOptions, Simulator, graph
+from mtopt_node.node import Node
+
+ROOT = Path(__file__).resolve().parents[3]
+LAUNCH_FILES = sorted((ROOT / 'launch').glob('*.launch.py'))
+SPECS = graph(GraphOptions(simulator=Simulator.MUJOCO))
+
+
+def node_class(spec):
+    module = import_module(f'{spec.package}.{spec.executable}')
+    own = [thing for thing in vars(module).values() if isinstance(thing, type) and thing.__module__ == module.__name__]
+    return next(thing for thing in own if issubclass(thing, Node))
+
+
+@pytest.mark.parametrize('spec', SPECS, ids=lambda spec: spec.name)
+def test_every_node_has_the_name_and_the_parameters_the_graph_gives_it(spec):
+    node = node_class(spec)
+    assert spec.name == node.NAME
+    declared = {parameter.name: parameter.default for parameter in node.PARAMETERS}
+    for name, value in spec.parameters.items():
+        assert type(value) is type(declared[name]), name
+
+
+@pytest.mark.parametrize('spec', SPECS, ids=lambda spec: spec.name)
+def test_every_executable_is_installed_and_is_the_module_of_that_name(spec):
+    found = {script.value for script in entry_points(group='console_scripts', name=spec.executable)}
+    assert found == {f'{spec.package}.{spec.executable}:main'}
+
+
+def test_a_real_cell_has_no_simulator_and_is_told_so():
+    real = {spec.name: spec for spec in graph(GraphOptions())}
+    simulated = {spec.name: spec for spec in SPECS}
+    assert simulated.keys() - real.keys() == {'simulator'}
+    assert simulated['collector'].parameters['simulated']
+    assert not real['collector'].parameters['simulated']
+
+
+def test_several_robots_share_data_but_no_name_and_no_seed():
+    specs = graph(GraphOptions(simulator=Simulator.MUJOCO, robots=3, seed=7))
+    names = [spec.full_name for spec in specs]
+    assert len(set(names)) == 3 * len(SPECS)
+    collectors = [spec for spec in specs if spec.name == 'collector']
+    assert len({spec.parameters['seed'] for spec in collectors}) == 3
+    assert len({spec.parameters['data_folder'] for spec in collectors}) == 1
+
+
+@pytest.mark.parametrize('path', LAUNCH_FILES, ids=lambda path: path.name)
+def test_a_launch_file_is_short_and_names_no_node(path):
+    text = path.read_text()
+    assert len(text.splitlines()) < 40
+    assert not [spec.executable for spec in SPECS if spec.executable in text]
+
+
+@pytest.mark.parametrize('path', LAUNCH_FILES, ids=lambda path: path.name)
+def test_a_launch_file_starts_what_the_graph_names(path):
+    launch = pytest.importorskip('launch', reason='needs a ROS installation')
+    pytest.importorskip('launch_ros')
+    from launch.launch_description_sources import get_launch_description_from_python_launch_file
+
+    description = get_launch_description_from_python_launch_file(str(path))
+    context = launch.LaunchContext()
+    nodes, waiting = [], [description]
+    while waiting:
+        entity = waiting.pop(0)
+        nodes += [entity] if type(entity).__name__ == 'Node' else []
+        waiting = [*(entity.visit(context) or []), *waiting] if type(entity).__name__ != 'Node' else waiting
+    simulator = Simulator.MUJOCO if 'sim' in path.name else Simulator.NONE
+    expected = [(spec.package, spec.executable) for spec in graph(GraphOptions(simulator=simulator))]
+    assert [(node.node_package, node.node_executable) for node in nodes] == expected

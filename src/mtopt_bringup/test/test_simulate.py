@@ -1,0 +1,139 @@
+"""Bulk simulation writes the bags the robots write, the same ones for the same seed, and goes on where it stopped."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mtopt_bringup.episode_workers import Job, Workplace
+from mtopt_bringup.simulate import simulate
+from mtopt_bringup.simulation_worker import Worker
+from mtopt_core.catalogue import Catalogue
+from mtopt_core.configuration import CAMERAS, MAIN, WRIST, load_cell
+from mtopt_core.episode import Source, Termination, Verdict
+from mtopt_core.episode_bag import episode_ids, read_episode, read_outcomes
+from mtopt_core.images import decode_jpeg
+from mtopt_core.label_store import DEFAULT_SOURCES, SIMULATOR, LabelStore
+from mtopt_core.paths import DataFolder
+from mtopt_core.tasks import load_tasks
+
+EPISODES = 6
+SIZE = 32
+
+
+def run(out, episodes, **options):
+    simulate(out, episodes, workers=1, tasks='lift-any,place-any', image_size=SIZE, **options)
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('simulated')
+    run(folder, EPISODES)
+    return DataFolder(folder)
+
+
+def test_every_bag_is_an_episode_the_catalogue_takes(data):
+    catalogue = Catalogue(data)
+    assert catalogue.refresh().added == EPISODES
+    for row in catalogue.episodes():
+        episode = read_episode(row.path)
+        assert episode.info.simulated
+        assert episode.info.termination is Termination.SCRIPTED_ENDING
+        assert episode.info.steps == len(episode.steps)
+        assert episode.steps[-1].action.source is Source.ENDING
+        assert load_tasks()[episode.info.task].skill == episode.info.skill
+
+
+def test_steps_show_what_policies_look_through_and_the_end_shows_every_view(data):
+    for name in episode_ids(data.bags):
+        episode = read_episode(data.bags / name)
+        assert all(step.observation.images.keys() == {MAIN, WRIST} for step in episode.steps)
+        assert episode.final.images.keys() == set(CAMERAS)
+        assert decode_jpeg(episode.final.images[MAIN]).shape == (SIZE, SIZE, 3)
+        stamps = [step.observation.stamp for step in episode.steps]
+        assert np.all(np.diff([*stamps, episode.final.stamp]) == load_cell().step.duration * 1e9)
+
+
+def test_the_truth_is_in_bag_and_label_store_and_counts_only_when_asked_for(data):
+    store = LabelStore(data)
+    for name in episode_ids(data.bags):
+        (recorded,) = read_outcomes(data.bags / name)
+        assert store.outcomes(name, [SIMULATOR]) == {outcome.task: outcome for outcome in recorded.outcomes}
+        assert len(recorded.outcomes) == len(load_tasks())
+        assert not store.outcomes(name, DEFAULT_SOURCES)
+    store.close()
+
+
+def test_a_place_episode_starts_with_an_object_in_the_hand(data):
+    first = {name: read_episode(data.bags / name) for name in episode_ids(data.bags)}
+    by_skill = {episode.info.skill: episode.steps[0].observation for episode in first.values()}
+    assert by_skill['place'].gripper_closed
+    assert by_skill['place'].tip_position[1] > 0 > by_skill['lift'].tip_position[1]
+    assert not by_skill['lift'].gripper_closed
+
+
+def test_the_same_seed_gives_the_same_episodes_and_another_gives_others(data, tmp_path):
+    run(tmp_path, EPISODES)
+    again = [read_episode(tmp_path / 'bags' / name) for name in episode_ids(tmp_path / 'bags')]
+    before = [read_episode(data.bags / name) for name in episode_ids(data.bags)]
+    key = sorted(before, key=lambda episode: episode.info.episode_id[-6:])
+    assert [episode.final.images for episode in again] == [episode.final.images for episode in key]
+    run(tmp_path / 'other', 1, seed=1)
+    (other,) = [read_episode(path) for path in (tmp_path / 'other' / 'bags').iterdir()]
+    assert other.final.images != key[0].final.images
+
+
+def test_a_series_goes_on_and_gets_the_outcomes_a_crash_has_kept_from_the_store(data, tmp_path):
+    run(tmp_path, 2)
+    folder = DataFolder(tmp_path)
+    first = episode_ids(folder.bags)
+    folder.labels.unlink()
+    run(tmp_path, 3)
+    assert [name[-6:] for name in episode_ids(folder.bags)] == ['000000', '000001', '000002']
+    assert episode_ids(folder.bags)[:2] == first
+    store = LabelStore(folder)
+    assert store.all_outcomes([SIMULATOR]).keys() == set(episode_ids(folder.bags))
+    store.close()
+
+
+def test_a_scene_holds_the_object_to_be_lifted_where_that_is_asked_for():
+    worker = Worker(Workplace(load_cell(), load_tasks(), image_size=0))
+    for seed in range(5):
+        worker.run(Job(seed, f'episode{seed}', 'lift-sausage', seed, 'scripted', object_present=True))
+        assert 'sausage' in worker._robot.cell.object_positions()
+
+
+def test_an_aim_makes_a_better_teacher():
+    def successes(aim):
+        worker = Worker(Workplace(load_cell(), load_tasks(), image_size=0, aim=aim))
+        jobs = [Job(seed, f'episode{seed}', 'lift-any', seed, 'scripted') for seed in range(50)]
+        return sum(worker.run(job).solved for job in jobs)
+
+    assert successes(0.0) > successes(None) + 5
+
+
+def test_ctrl_c_ends_with_whole_bags_and_their_outcomes(tmp_path):
+    command = [sys.executable, '-m', 'mtopt_core.cli', 'simulate', '--out', str(tmp_path), '--episodes', '100000']
+    process = subprocess.Popen([*command, '--workers', '1', '--image-size', '32'], start_new_session=True)
+    data = DataFolder(tmp_path)
+    deadline = time.monotonic() + 60
+    while len(episode_ids(data.bags)) < 3:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=30) == 0
+    assert not [path for path in Path(data.bags).iterdir() if path.name.startswith('.')]
+    store = LabelStore(data)
+    assert store.all_outcomes([SIMULATOR]).keys() == set(episode_ids(data.bags))
+    assert all(
+        outcome.verdict is not Verdict.UNSURE
+        for one in store.all_outcomes([SIMULATOR]).values()
+        for outcome in one.values()
+    )
+    store.close()
