@@ -32,8 +32,8 @@ def is_ros(package: str) -> bool:
 
 
 def is_node(module: str) -> bool:
-    """Return whether a module is a node by its name."""
-    return module.endswith('_node')
+    """Return whether a module is a node by its name, or the launch file of some."""
+    return module.endswith(('_node', '.launch'))
 
 
 def read(path: Path) -> Module:
@@ -50,5 +50,11 @@ def read(path: Path) -> Module:
 
 
 def modules(package: str) -> list[Module]:
-    """Return all modules of a package, tests not among them."""
-    return [read(path) for path in sorted((ROOT / 'src' / package / package).rglob('*.py'))]
+    """Return all modules and launch files of a package, tests not among them."""
+    folder = ROOT / 'src' / package
+    return [read(path) for path in sorted((*(folder / package).rglob('*.py'), *folder.glob('launch/*.py')))]
+
+
+def modules_of_tests(package: str) -> list[Module]:
+    """Return all modules of a package's tests."""
+    return [read(path) for path in sorted((ROOT / 'src' / package / 'test').rglob('*.py'))]

@@ -5,7 +5,7 @@ from importlib import metadata
 from xml.etree import ElementTree
 
 import pytest
-from sources import PYTHON_PACKAGES, ROOT, is_node, is_ros, modules
+from sources import PYTHON_PACKAGES, ROOT, is_node, is_ros, modules, modules_of_tests
 
 BELOW = {
     'mtopt_core': set(),
@@ -40,23 +40,26 @@ def test_only_nodes_import_ros(package):
         assert not ros, f'{module.path} imports {ros}; only *_node.py may'
 
 
-def declared(package):
+def declared(package, *kinds):
     root = ElementTree.parse(ROOT / 'src' / package / 'package.xml').getroot()
-    return {element.text for element in root.iter('exec_depend')}
+    return {element.text for kind in kinds for element in root.iter(kind)}
+
+
+def ros_packages(sources):
+    return {name for module in sources for name in module.packages if is_ros(name) or name in BELOW}
 
 
 @pytest.mark.parametrize('package', PYTHON_PACKAGES)
 def test_package_xml_names_every_ros_package_that_is_imported(package):
-    imported = {name for module in modules(package) for name in module.packages}
-    missing = {name for name in imported if is_ros(name) or name in BELOW} - {package} - declared(package)
-    assert not missing
+    assert ros_packages(modules(package)) <= declared(package, 'exec_depend') | {package}
+    assert ros_packages(modules_of_tests(package)) <= declared(package, 'exec_depend', 'test_depend') | {package}
 
 
 @pytest.mark.parametrize('package', PYTHON_PACKAGES)
 def test_package_xml_names_nothing_that_is_not_used(package):
     # Used is what is imported, but also what is started or read by name: nodes of the graph, folders of messages.
     text = '\n'.join(module.path.read_text() for module in modules(package))
-    unused = {name for name in declared(package) if not re.search(rf'\b{name}\b', text)}
+    unused = {name for name in declared(package, 'exec_depend') if not re.search(rf'\b{name}\b', text)}
     assert not unused
 
 
