@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import rclpy
 import torch
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.action import ActionClient
 from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
@@ -30,7 +31,7 @@ from mtopt_core.tasks import load_tasks
 from mtopt_msgs import msg
 from mtopt_msgs.action import RunPolicy
 from mtopt_node.conversions import header, observation_to_message, stamp_of, time_of
-from mtopt_node.qos import COMMANDS, IMAGES, LATCHED
+from mtopt_node.qos import COMMANDS, LATCHED, OBSERVATIONS
 from mtopt_policy.action_space import ActionSpace
 from mtopt_policy.manifest import PolicyManifest
 from mtopt_policy.q_network import QNetwork, QNetworkConfiguration
@@ -52,13 +53,15 @@ class PlayedCell:
         self.stamp, self.height, self.closed = SECOND, 0.15, False
         self.actions: list[msg.Action] = []
         self.versions: list[msg.ModelVersion] = []
+        self.health: list[str] = []
         self.answer: Callable[[msg.Action], None] = self.carry_out
         self.node.create_subscription(msg.Action, 'action', self._act, COMMANDS)
         self.node.create_subscription(msg.ModelVersion, 'policy/model_version', self.versions.append, LATCHED)
+        self.node.create_subscription(DiagnosticArray, '/diagnostics', self._hear, COMMANDS)
         self._steps = self.node.create_publisher(msg.Step, 'step', COMMANDS)
-        self._observations = self.node.create_publisher(msg.Observation, 'observation', COMMANDS)
+        self._observations = self.node.create_publisher(msg.Observation, 'observation', OBSERVATIONS)
         self._images = {
-            camera: self.node.create_publisher(CompressedImage, f'cameras/{camera}/compressed', IMAGES)
+            camera: self.node.create_publisher(CompressedImage, f'cameras/{camera}/compressed', OBSERVATIONS)
             for camera in CAMERAS
         }
         self._client = ActionClient(self.node, RunPolicy, 'policy/run')
@@ -119,6 +122,9 @@ class PlayedCell:
         self._steps.publish(
             msg.Step(episode_id=action.episode_id, step=action.step, accepted=False, reason='out of reach')
         )
+
+    def _hear(self, diagnostics: DiagnosticArray) -> None:
+        self.health += [status.message for status in diagnostics.status]
 
     def _act(self, action: msg.Action) -> None:
         self.actions.append(action)
@@ -269,11 +275,15 @@ def test_checkpoints_are_loaded_as_they_appear_and_misfits_leave_the_old_one(cel
     assert 0 < result.decision_time < 1
 
     save(checkpoints, 'v2', TASKS.model_copy(update={'tasks': TASKS.tasks[:2]}))
+    until(lambda: any('checkpoint refused, policy v1 stays' in message for message in cell.health))
+    cell.reset()
+    assert cell.run('lift-can', 'learned', seed=11, max_steps=2).model_version == 'v1'
+
     save(checkpoints, 'v3')
     until(lambda: len(cell.versions) > 1)
     assert cell.versions[1].version == 'v3'
     cell.reset()
-    assert cell.run('place-any', 'learned', seed=11, max_steps=2).model_version == 'v3'
+    assert cell.run('place-any', 'learned', seed=13, max_steps=2).model_version == 'v3'
 
 
 def test_a_missing_view_is_named(cell, checkpoints):
