@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
+FAR_WEIGHT = 0.1
+"""Weight of a task's failures in episodes of other skills, of which a success weighs 1: enough to learn that a lift is
+no place, not so much that the detector thinks of little else."""
+
 
 class BalancedBatches:
     """Draws episodes, with a weight for every (episode, task) pair whose outcome is known.
 
-    Rare successes are drawn over and over, as the learner's re-balancing does (paper section IV-B). A task's
-    failures are drawn from episodes of its skill: the near misses. All other known outcomes of a drawn episode
-    are learned from too, since the image tower has already been paid for.
+    Rare successes are drawn over and over, as the learner's re-balancing does (paper section IV-B). A task's failures
+    are drawn from episodes of its skill: the near misses. All other known outcomes of a drawn episode are learned from
+    too, since the image tower has already been paid for.
 
     Args:
         outcomes: `(N, T) float`, 1 for success, 0 for failure, NaN where nobody knows.
@@ -19,16 +23,14 @@ class BalancedBatches:
     """
 
     def __init__(self, outcomes: np.ndarray, own_skill: np.ndarray, rng: np.random.Generator) -> None:
-        self._outcomes = outcomes
         self._rng = rng
-        self._groups: list[np.ndarray] = []
-        for t in range(outcomes.shape[1]):
-            for verdict in (0, 1):
-                matching = outcomes[:, t] == verdict
-                near = np.flatnonzero(matching & own_skill[:, t])
-                group = near if len(near) else np.flatnonzero(matching)
-                if len(group):
-                    self._groups.append(group)
+        self._kinds = (
+            (outcomes == 1, 1.0),
+            ((outcomes == 0) & own_skill, 1.0),
+            ((outcomes == 0) & ~own_skill, FAR_WEIGHT),
+        )
+        groups = [np.flatnonzero(column) for kind, _ in self._kinds[:2] for column in kind.T]
+        self._groups = [group for group in groups if len(group)]
 
     def draw(self, size: int) -> tuple[np.ndarray, np.ndarray]:
         """Draw a batch.
@@ -39,12 +41,9 @@ class BalancedBatches:
         """
         choice = self._rng.permutation(np.arange(size) % len(self._groups))
         rows = np.array([self._rng.choice(self._groups[group]) for group in choice])
-        outcomes = self._outcomes[rows]
-        weights = np.zeros(outcomes.shape, np.float32)
-        for verdict in (0, 1):
-            matching = outcomes == verdict
-            weights += matching / np.maximum(matching.sum(axis=0), 1)
-        return rows, weights / weights.sum()
+        drawn = [(kind[rows], weight) for kind, weight in self._kinds]
+        weights = sum(weight * kind / np.maximum(kind.sum(axis=0), 1) for kind, weight in drawn)
+        return rows, (weights / weights.sum()).astype(np.float32)
 
 
 def drop_views(present: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:

@@ -62,7 +62,7 @@ class FinalImages:
         self._folder = data.root / 'final_images' / f'{"+".join(views)}_{image_size}'
         self._folder.mkdir(parents=True, exist_ok=True)
         self._entries: dict[str, _Entry] = {}
-        self._index_bytes = self._image_bytes = 0
+        self._index_bytes = 0
         self._pixels = np.empty(0, np.uint8)
         with self._locked():
             pass
@@ -142,18 +142,17 @@ class FinalImages:
         self._catch_up()
 
     def _catch_up(self) -> None:
-        """Take in the lines the index has gained, and cut off what a crash left behind them."""
+        """Take in the lines the index has gained, and cut off one that a crash left unfinished."""
         with (self._folder / 'index.jsonl').open('a+b') as index:
             index.seek(self._index_bytes)
             lines = index.read().rpartition(b'\n')[0].splitlines()
             self._index_bytes += sum(len(line) + 1 for line in lines)
             index.truncate(self._index_bytes)
+        end = 0
         for line in lines:
             fields = json.loads(line)
             entry = _Entry(fields['episode_id'], fields['start'], tuple(fields['lengths']))
             self._entries[entry.episode_id] = entry
-            self._image_bytes = entry.start + sum(entry.lengths)
-        with (self._folder / 'images').open('ab') as file:
-            file.truncate(self._image_bytes)
-        if self._image_bytes:
-            self._pixels = np.memmap(self._folder / 'images', np.uint8, 'r', shape=self._image_bytes).view(np.ndarray)
+            end = entry.start + sum(entry.lengths)
+        if end > len(self._pixels):
+            self._pixels = np.memmap(self._folder / 'images', np.uint8, 'r', shape=end).view(np.ndarray)

@@ -87,14 +87,17 @@ def test_what_a_crash_left_unfinished_is_written_again(squares, tasks, configura
     np.testing.assert_array_equal(after.images(np.arange(12)), afresh.images(np.arange(12)))
 
 
-def test_two_readers_of_one_folder_see_the_same(squares, configuration):
+def test_two_readers_of_one_folder_share_the_work(squares, configuration):
     squares.collect(6, seed=8)
     Catalogue(squares.data).refresh()
     bags = {row.episode_id: row.path for row in Catalogue(squares.data).episodes()}
     one, other = (FinalImages(squares.data, configuration.views, configuration.image_size) for _ in range(2))
     one.read(dict(list(bags.items())[:3]))
-    other.read(bags)
-    one.read(bags)
+    reads: list[int] = []
+    other.read(bags, lambda _done, total: reads.append(total))
+    one.read(bags, lambda _done, total: reads.append(total))
+    assert set(reads[:-1]) == {3}
+    assert reads[-1] == 0
     np.testing.assert_array_equal(one.images(list(bags)), other.images(list(bags)))
 
 
