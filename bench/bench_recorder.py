@@ -32,7 +32,7 @@ from mtopt_core.images import encode_jpeg
 from mtopt_msgs import msg
 from mtopt_msgs.srv import SetEpisode
 from mtopt_node.conversions import episode_info_to_message, header
-from mtopt_node.qos import COMMANDS, IMAGES
+from mtopt_node.qos import COMMANDS, OBSERVATIONS
 
 ROBOT = 'bench'
 CAMERAS = ('main', 'side_left', 'side_right')
@@ -101,7 +101,9 @@ def _measure(recorder: int, seconds: float) -> None:
     rclpy.init()
     node = rclpy.create_node('bench', namespace=ROBOT)
     client = node.create_client(SetEpisode, 'recorder/set_episode')
-    images = {name: node.create_publisher(CompressedImage, f'cameras/{name}/compressed', IMAGES) for name in CAMERAS}
+    images = {
+        name: node.create_publisher(CompressedImage, f'cameras/{name}/compressed', OBSERVATIONS) for name in CAMERAS
+    }
     joints = node.create_publisher(JointState, 'joint_states', COMMANDS)
     client.wait_for_service()
     while not all(publisher.get_subscription_count() for publisher in (*images.values(), joints)):

@@ -24,7 +24,7 @@ from mtopt_msgs import msg
 from mtopt_node.conversions import observation_to_message, stamp_of
 from mtopt_node.node import ERROR, OK, WARN, run
 from mtopt_node.parameters import Parameter
-from mtopt_node.qos import COMMANDS, IMAGES
+from mtopt_node.qos import COMMANDS, IMAGES, OBSERVATIONS
 
 SECOND = 1_000_000_000
 WATCH_PERIOD = 1.0
@@ -64,9 +64,10 @@ class CameraIngestionNode(CellNode):
         self._observations = 0
         self._heard_at = self.now
         self._images = {
-            camera: self.create_publisher(CompressedImage, camera_topic(camera), IMAGES) for camera in self.cell.cameras
+            camera: self.create_publisher(CompressedImage, camera_topic(camera), OBSERVATIONS)
+            for camera in self.cell.cameras
         }
-        self._observed = self.create_publisher(msg.Observation, 'observation', COMMANDS)
+        self._observed = self.create_publisher(msg.Observation, 'observation', OBSERVATIONS)
         self._expected: dict[str, tuple[str, str, str]] = {
             JOINT_STATE: ('joint_states', 'sensor_msgs/msg/JointState', 'the arm'),
         }

@@ -28,7 +28,7 @@ from mtopt_msgs.srv import SetEpisode
 from mtopt_node.conversions import episode_info_to_message
 from mtopt_node.node import OK, WARN, run
 from mtopt_node.parameters import Parameter
-from mtopt_node.qos import EVENTS, LATCHED, RECORDING
+from mtopt_node.qos import EVENTS, LATCHED, RECORDING, RECORDING_OBSERVATIONS
 
 MEGABYTE = 1_000_000
 DISCOVERY_TIMEOUT = 3.0
@@ -66,12 +66,14 @@ class RecorderNode(CellNode):
         """Salvage what a crash left, then listen."""
         self._folder.mkdir(parents=True, exist_ok=True)
         self._salvage()
+        observations = ('observation', *map(camera_topic, self.cell.cameras))
+        qualities = {**dict.fromkeys(LATCHED_TOPICS, LATCHED), **dict.fromkeys(observations, RECORDING_OBSERVATIONS)}
         self._heard = {
             name: self.create_subscription(
                 _message_class(type_name),
                 name,
                 partial(self._take, name),
-                LATCHED if name in LATCHED_TOPICS else RECORDING,
+                qualities.get(name, RECORDING),
                 raw=True,
             )
             for name, type_name in recorded_topics(self.cell.cameras).items()

@@ -24,7 +24,7 @@ from mtopt_msgs.srv import DetectSuccess, SetEpisode
 from mtopt_node.calls import CallError, call, run_goal
 from mtopt_node.conversions import episode_info_to_message, stamp_of
 from mtopt_node.node import WARN
-from mtopt_node.qos import COMMANDS
+from mtopt_node.qos import OBSERVATIONS
 
 RESET_TIMEOUT = 90.0
 RESET_ATTEMPTS = 2
@@ -48,7 +48,7 @@ class RobotClientNode(CellNode):
         self._detector_client = self.create_client(DetectSuccess, 'success_detector/detect', callback_group=group)
         self._seen = 0
         self._sight = threading.Condition()
-        self.create_subscription(msg.Observation, 'observation', self._see, COMMANDS, raw=True)
+        self.create_subscription(msg.Observation, 'observation', self._see, OBSERVATIONS, raw=True)
 
     def cancelled(self) -> bool:
         """Return whether the running episode is to be cancelled."""

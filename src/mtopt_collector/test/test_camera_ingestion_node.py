@@ -10,7 +10,7 @@ from mtopt_core.description.cell_table import ARM
 from mtopt_core.images import decode_jpeg, encode_jpeg
 from mtopt_msgs import msg
 from mtopt_node.conversions import header, stamp_of
-from mtopt_node.qos import COMMANDS, EVENTS, IMAGES
+from mtopt_node.qos import COMMANDS, EVENTS, IMAGES, OBSERVATIONS
 
 SECOND = 1_000_000_000
 CAMERAS = ('main', 'wrist', 'side_left', 'side_right')
@@ -40,8 +40,10 @@ class Cell:
     def __init__(self, graph, cameras=CAMERAS, kinds=None, **parameters) -> None:
         self.graph = graph
         graph.start('ingestion', 'mtopt_collector.camera_ingestion_node', **parameters)
-        self.observations = graph.listen(msg.Observation, 'observation', COMMANDS)
-        self.jpegs = {name: graph.listen(CompressedImage, f'cameras/{name}/compressed', IMAGES) for name in cameras}
+        self.observations = graph.listen(msg.Observation, 'observation', OBSERVATIONS)
+        self.jpegs = {
+            name: graph.listen(CompressedImage, f'cameras/{name}/compressed', OBSERVATIONS) for name in cameras
+        }
         self.diagnostics = graph.listen(DiagnosticArray, '/diagnostics', EVENTS)
         kinds = kinds or {}
         self.images = {

@@ -28,7 +28,7 @@ from mtopt_node.conversions import (
     outcomes_to_message,
     time_of,
 )
-from mtopt_node.qos import COMMANDS, EVENTS, IMAGES
+from mtopt_node.qos import COMMANDS, EVENTS, OBSERVATIONS
 
 SECOND = 1_000_000_000
 CAMERAS = ('main', 'wrist', 'side_left', 'side_right')
@@ -49,9 +49,11 @@ class Cell:
         self.graph, self.data = graph, data
         self.parameters = {'data_folder': str(data), 'minimum_free_megabytes': 0, **parameters}
         self.start()
-        self.images = {name: graph.publisher(CompressedImage, f'cameras/{name}/compressed', IMAGES) for name in CAMERAS}
+        self.images = {
+            name: graph.publisher(CompressedImage, f'cameras/{name}/compressed', OBSERVATIONS) for name in CAMERAS
+        }
         self.joints = graph.publisher(JointState, 'joint_states', COMMANDS)
-        self.observations = graph.publisher(msg.Observation, 'observation', COMMANDS)
+        self.observations = graph.publisher(msg.Observation, 'observation', OBSERVATIONS)
         self.actions = graph.publisher(msg.Action, 'action', COMMANDS)
         self.steps = graph.publisher(msg.Step, 'step', COMMANDS)
         self.truths = graph.publisher(msg.TaskOutcomes, 'true_outcomes', EVENTS)

@@ -29,7 +29,7 @@ from mtopt_msgs.action import RunPolicy
 from mtopt_node.conversions import action_to_message, header, stamp_of, time_of
 from mtopt_node.node import ERROR, OK, WARN, Node, run
 from mtopt_node.parameters import Parameter
-from mtopt_node.qos import COMMANDS, IMAGES, LATCHED
+from mtopt_node.qos import COMMANDS, LATCHED, OBSERVATIONS
 from mtopt_policy.action_space import ActionSpace
 from mtopt_policy.episode_control import EpisodeControl
 from mtopt_policy.inbox import Inbox, WaitCancelledError
@@ -89,14 +89,14 @@ class PolicyNode(Node):
                 CompressedImage,
                 f'cameras/{camera}/compressed',
                 partial(self._on_image, camera),
-                IMAGES,
+                OBSERVATIONS,
                 callback_group=messages,
             )
             for camera in self._cell.cameras
         ]
         subscriptions += [
             self.create_subscription(
-                msg.Observation, 'observation', self._on_observation, COMMANDS, callback_group=messages
+                msg.Observation, 'observation', self._on_observation, OBSERVATIONS, callback_group=messages
             ),
         ]
         self._steps = self.create_subscription(
