@@ -1,0 +1,182 @@
+"""The physics of the cell: it moves the arm, places objects, and tells what touches what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import mujoco
+import numpy as np
+
+from mtopt_core.description.parts import CellTable
+from mtopt_core.kinematics import rotation_from_rpy
+from mtopt_core.trajectory import Trajectory
+from mtopt_sim.errors import SimulationError
+from mtopt_sim.geometry import narrowest
+from mtopt_sim.grasping import Body
+from mtopt_sim.model import SERVO_LEAD, TIME_STEP_NS, build_model
+from mtopt_sim.scene import Placement
+
+CLOCK_START_NS = 1_000_000_000
+# N m on each joint: some 25 N at the fingers. Pressed harder, light objects would be squeezed out of their shapes.
+REFLEX_TORQUE = np.array([12.0, 12.0, 12.0, 12.0, 6.0, 6.0, 6.0])
+BACK_OFF_STEPS = 8
+SETTLE_STEPS, GRASP_STEPS = 250, 75
+PARKED = np.array([-4.0, 0.0, 1.0])
+GRASP_GAP = 0.0005
+_DIVERGED = (mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, mujoco.mjtWarning.mjWARN_BADQACC)
+
+
+class Plant:
+    """MuJoCo's model and data of one cell. The clock starts at 1 s and never goes back.
+
+    Args:
+        table: The cell.
+        image_size: Side of the largest image to be rendered, px.
+
+    Attributes:
+        parts: The model and where its parts are.
+        data: MuJoCo's state.
+        stamp: The clock, ns.
+    """
+
+    def __init__(self, table: CellTable, image_size: int) -> None:
+        self.parts = build_model(table, image_size)
+        self.data = mujoco.MjData(self.parts.model)
+        self.stamp = CLOCK_START_NS
+        self._table = table
+        self._names = tuple(category.name for category in table.categories)
+        self._tip = self.parts.model.body(table.arm.tip).id
+        self._finger_goal = table.arm.finger_open
+
+    @property
+    def joint_positions(self) -> np.ndarray:
+        """Arm joints base to tip, `(7,)` rad."""
+        return self.data.qpos[self.parts.arm_dofs].copy()
+
+    @property
+    def joint_velocities(self) -> np.ndarray:
+        """Arm joints base to tip, `(7,)` rad/s."""
+        return self.data.qvel[self.parts.arm_dofs].copy()
+
+    @property
+    def gripper_width(self) -> float:
+        """Gap between the fingers, m."""
+        return float(self.data.qpos[self.parts.finger_dofs].sum())
+
+    @property
+    def gripper_closed(self) -> bool:
+        """Whether the last gripper command was close."""
+        return self._finger_goal < self._table.arm.finger_open / 2
+
+    @property
+    def tip_position(self) -> np.ndarray:
+        """Gripper tip in the base frame, `(3,)` m."""
+        return self.data.xpos[self._tip].copy()
+
+    @property
+    def yaw(self) -> float:
+        """Gripper's rotation about the vertical, rad."""
+        rotation = self.data.xmat[self._tip].reshape(3, 3)
+        return float(np.arctan2(rotation[1, 0], rotation[0, 0]))
+
+    def place(self, joints: np.ndarray, objects: Mapping[str, Placement]) -> None:
+        """Put the arm, its gripper open, and objects into place; the others float, asleep, where no camera looks."""
+        mujoco.mj_resetData(self.parts.model, self.data)
+        self._finger_goal = self._table.arm.finger_open
+        self.data.qpos[self.parts.arm_dofs] = joints
+        self.data.qpos[self.parts.finger_dofs] = self._finger_goal
+        self.data.ctrl[:] = [*joints, self._finger_goal]
+        for index, name in enumerate(self._names):
+            self.parts.model.body_gravcomp[self.parts.object_bodies[index]] = name not in objects
+            self._set_pose(name, objects.get(name, Placement(PARKED + np.array([0, 0.3 * index, 0]), np.eye(3))))
+        mujoco.mj_forward(self.parts.model, self.data)
+
+    def put_into_hand(self, name: str, lying: np.ndarray, offset: np.ndarray) -> None:
+        """Set an object between the fingers, across its narrow side, and let them close on it.
+
+        Args:
+            name: Category.
+            lying: How it lies, `(3, 3)`; it is turned about the vertical to fit.
+            offset: Of its origin from the tip, `(3,)` m: along the pads, across them, up.
+        """
+        across, width = narrowest(self._table.category(name).shapes, lying)
+        hand = rotation_from_rpy(0.0, 0.0, self.yaw)
+        turn = rotation_from_rpy(0.0, 0.0, self.yaw - np.pi / 2 - across)
+        self.parts.model.body_gravcomp[self._body(name)] = 0.0
+        self._set_pose(name, Placement(self.tip_position + hand @ offset, turn @ lying))
+        self.data.qpos[self.parts.finger_dofs] = min(width / 2 + GRASP_GAP, self._finger_goal)
+        self._finger_goal = 0.0
+        self.data.ctrl[-1] = self._finger_goal
+
+    def settle(self, grasping: bool) -> None:
+        """Let a second pass, or what of it is needed until nothing moves but the arm and what it holds."""
+        for step in range(SETTLE_STEPS):
+            mujoco.mj_step(self.parts.model, self.data)
+            if self.data.ntree_awake <= 1 + grasping and step >= GRASP_STEPS * grasping:
+                break
+        self.stamp += SETTLE_STEPS * TIME_STEP_NS
+        mujoco.mj_forward(self.parts.model, self.data)
+
+    def motion(self, arm: Trajectory, gripper: Trajectory) -> Iterator[None]:
+        """Carry out two trajectories; hand control back after each simulated 4 ms.
+
+        Like a real arm's collision reflex: when contacts load a joint too much, the arm backs off a little and waits
+        for the trajectory to end.
+
+        Args:
+            arm: Of the seven joints, rad; starts where they are.
+            gripper: Of the finger joint, m; starts where it was last commanded to be, so that a grip stays firm.
+
+        Raises:
+            SimulationError: The physics diverged; the state is of no use until the next reset.
+        """
+        times = np.arange(1, max(1, round(arm.duration * 1e9 / TIME_STEP_NS)) + 1) * (TIME_STEP_NS / 1e9)
+        positions, velocities = arm.sample(self.joint_positions, times)
+        fingers, _ = gripper.sample(np.array([self._finger_goal]), times)
+        self._finger_goal = float(fingers[-1, 0])
+        references = positions + SERVO_LEAD * velocities
+        # A grip may press already; only what is added trips the reflex.
+        limit = np.maximum(REFLEX_TORQUE, 1.05 * self._outside_torque())
+        for index, finger in enumerate(fingers):
+            if (self._outside_torque() > limit).any():
+                references[index:] = positions[max(0, index - BACK_OFF_STEPS)]
+                limit = np.full_like(limit, np.inf)
+            self.data.ctrl[:-1], self.data.ctrl[-1:] = references[index], finger
+            mujoco.mj_step(self.parts.model, self.data)
+            self.stamp += TIME_STEP_NS
+            yield
+        mujoco.mj_forward(self.parts.model, self.data)
+        if any(self.data.warning[kind].number for kind in _DIVERGED):
+            raise SimulationError('the physics diverged; reset the cell')
+
+    def body(self, name: str) -> Body:
+        """Return an object where it is."""
+        index = self._body(name)
+        rotation = self.data.xmat[index].reshape(3, 3).copy()
+        return Body(self._table.category(name).shapes, self.data.xpos[index].copy(), rotation)
+
+    def touching(self, name: str) -> set[int]:
+        """Return the parts of the gripper, MuJoCo's indices of bodies, that touch an object."""
+        bodies = self.parts.model.geom_bodyid[self.data.contact.geom]
+        beside = np.concatenate(
+            [bodies[bodies[:, 0] == self._body(name), 1], bodies[bodies[:, 1] == self._body(name), 0]]
+        )
+        return set(beside.tolist()).intersection(self.parts.touching_bodies.tolist())
+
+    def on_plate(self, name: str) -> np.ndarray:
+        """Return x and y `(2,)`, m, of an object's centre of mass in the plate's frame."""
+        plate = self.parts.plate_body
+        offset = self.data.xipos[self._body(name)] - self.data.xpos[plate]
+        return (self.data.xmat[plate].reshape(3, 3).T @ offset)[:2]
+
+    def _body(self, name: str) -> int:
+        return int(self.parts.object_bodies[self._names.index(name)])
+
+    def _set_pose(self, name: str, place: Placement) -> None:
+        start = self.parts.object_qpos[self._names.index(name)]
+        self.data.qpos[start : start + 3] = place.position
+        mujoco.mju_mat2Quat(self.data.qpos[start + 3 : start + 7], place.rotation.ravel())
+
+    def _outside_torque(self) -> np.ndarray:
+        """Return what contacts load the arm's joints with, `(7,)` N m."""
+        return np.abs(self.data.qfrc_constraint[self.parts.arm_dofs])
