@@ -14,6 +14,7 @@ from mtopt_bringup.launcher import Launcher
 from mtopt_bringup.simulation_episode import SimulatedRobot
 from mtopt_core.configuration import CAMERAS, load_cell
 from mtopt_core.episode_bag import read_episode, read_outcomes
+from mtopt_core.images import decode_jpeg
 from mtopt_core.label_store import SIMULATOR, LabelStore
 from mtopt_core.paths import DataFolder
 from mtopt_core.tasks import load_tasks
@@ -82,14 +83,15 @@ def without_ros():
     return lambda task, seed: robot.run(policy, 'episode', task, seed)
 
 
-def same(mine, theirs):
-    state = ('yaw', 'gripper_closed', 'gripper_width', 'height_to_bottom')
-    return (
-        mine.images == theirs.images
-        and np.array_equal(mine.joint_positions, theirs.joint_positions)
-        and np.allclose(mine.tip_position, theirs.tip_position, rtol=0, atol=1e-12)
-        and [getattr(mine, name) for name in state] == [getattr(theirs, name) for name in state]
-    )
+def assert_same(mine, theirs):
+    for name in ('yaw', 'gripper_closed', 'gripper_width', 'height_to_bottom'):
+        assert getattr(mine, name) == getattr(theirs, name), name
+    assert np.array_equal(mine.joint_positions, theirs.joint_positions)
+    assert np.allclose(mine.tip_position, theirs.tip_position, rtol=0, atol=1e-12)
+    assert mine.images.keys() == theirs.images.keys()
+    for camera, jpeg in mine.images.items():
+        difference = decode_jpeg(jpeg).astype(int) - decode_jpeg(theirs.images[camera])
+        assert np.abs(difference).max() == 0, camera
 
 
 @pytest.mark.parametrize(('task', 'seed'), [('lift-any', 11), ('place-any', 12)])
@@ -111,8 +113,8 @@ def test_an_episode_goes_from_goal_to_bag_and_is_the_one_simulated_without_ros(c
         assert mine.action.close_gripper == theirs.action.close_gripper
         assert mine.action.open_gripper == theirs.action.open_gripper
         assert mine.action.source == theirs.action.source
-        assert same(mine.observation, theirs.observation)
-    assert same(recorded.final, expected.final)
+        assert_same(mine.observation, theirs.observation)
+    assert_same(recorded.final, expected.final)
 
     (truth,) = read_outcomes(data.bags / result.episode_id)
     assert truth.source == SIMULATOR

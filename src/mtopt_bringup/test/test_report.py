@@ -1,0 +1,122 @@
+"""The report says what is in the folder, no more, in one file that needs no other."""
+
+import json
+import re
+
+import pytest
+
+from mtopt_bringup.cadence import CadenceError, read_cadence, summarise
+from mtopt_bringup.dataset_summary import examples, growth, mistakes
+from mtopt_bringup.evaluation import Evaluation, TaskResult
+from mtopt_bringup.report import EmptyFolderError, StageRecord, report, write_report
+from mtopt_bringup.simulate import simulate
+from mtopt_collector.cadence import cadence_file
+from mtopt_core.catalogue import Catalogue
+from mtopt_core.episode import Outcome, Verdict
+from mtopt_core.label_store import DETECTOR, SIMULATOR, LabelStore
+from mtopt_core.paths import DataFolder
+from mtopt_core.tasks import load_tasks
+
+TASKS = load_tasks()
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    """A folder with four episodes, graded by a detector that is wrong about one lift, and an evaluation."""
+    folder = DataFolder(tmp_path_factory.mktemp('report') / 'kitchen')
+    simulate(folder.root, 4, workers=1, tasks='lift-any', image_size=32)
+    store = LabelStore(folder)
+    for number, (episode_id, truth) in enumerate(sorted(store.all_outcomes([SIMULATOR]).items())):
+        graded = [Outcome(one.task, one.verdict, 0.9 if one.verdict else 0.1) for one in truth.values()]
+        if number == 0:
+            opposite = Verdict(1 - truth['lift-any'].verdict)
+            graded[TASKS.index('lift-any')] = Outcome('lift-any', opposite, 0.97 if opposite else 0.03)
+        store.add(episode_id, DETECTOR, 'v1', graded)
+    store.close()
+    results = tuple(
+        TaskResult(policy, '', 'lift-any', tuple(number < won for number in range(50)), (5,) * 50)
+        for policy, won in (('scripted', 5), ('learned', 30))
+    )
+    Evaluation('2026-11-23T10:00:00+00:00', 0, results).save(folder.root / 'evaluations' / 'first.json')
+    line = {'episode_id': 'e', 'robot': 'robot1', 'policy': 'learned', 'steps': 10, 'seconds': 0.5}
+    line |= {'decision_time': 0.012, 'image_age': 0.004, 'messages': 90, 'dropped': 0}
+    cadence_file(folder).write_text((json.dumps(line) + '\n') * 3)
+    return folder
+
+
+def words(page):
+    return ' '.join(re.sub(r'<svg.*?</svg>|<[^>]+>', ' ', page, flags=re.DOTALL).split())
+
+
+def test_the_page_stands_alone_and_says_what_was_found(data, tmp_path):
+    write_report(data, tmp_path / 'report.html', [StageRecord(name='a', title='Dig', command='mtopt dig', seconds=75)])
+    page = (tmp_path / 'report.html').read_text()
+    # Namespaces of SVG are names, nothing is fetched from there.
+    assert not re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', page)
+    text = words(page)
+    assert 'kitchen' in text
+    assert '4 episodes' in text
+    assert 'learned is better' in text
+    assert '60 % [46, 72]' in text
+    assert 'control steps per second 20.0' in text
+    assert 'Dig mtopt dig 1:15' in text
+    assert page.count('data:image/jpeg;base64,') >= 2
+
+
+def test_it_is_written_beside_the_data_where_nothing_else_is_said(data):
+    report(data.root)
+    assert (data.root / 'report.html').stat().st_size > 10_000
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    with pytest.raises(EmptyFolderError, match='no episode'):
+        write_report(DataFolder(tmp_path), tmp_path / 'report.html')
+
+
+def outcomes_of(data):
+    store = LabelStore(data)
+    found = store.all_outcomes(), store.all_outcomes([SIMULATOR])
+    store.close()
+    return found
+
+
+def test_an_episode_counts_for_every_task_of_its_skill_and_none_of_another(data):
+    Catalogue(data).refresh()
+    rows, (outcomes, _) = Catalogue(data).episodes(), outcomes_of(data)
+    grown = {task.task: task for task in growth(rows, outcomes, TASKS)}
+    assert grown['lift-any'].attempts == 4
+    assert grown['lift-can'].attempts == 0
+    assert grown['lift-can'].successes[-1] + grown['lift-can'].failures[-1] == 4
+    assert grown['place-any'].successes[-1] + grown['place-any'].failures[-1] == 0
+    assert list(grown['lift-can'].successes + grown['lift-can'].failures) == [1, 2, 3, 4]
+
+
+def test_a_verdict_against_the_truth_is_shown_as_the_mistake_it_is(data):
+    rows, (outcomes, truth) = Catalogue(data).episodes(), outcomes_of(data)
+    wrong = mistakes(rows, outcomes, truth, TASKS, number=5)
+    assert [(example.row.episode_id, example.outcome.task) for example in wrong] == [(rows[0].episode_id, 'lift-any')]
+    right = [example for example in examples(rows, outcomes, truth, TASKS) if not example.mistaken]
+    assert all(example.outcome.verdict == example.truth for example in right)
+
+
+def test_cadence_is_summed_over_steps_not_averaged_over_episodes(tmp_path):
+    data = DataFolder(tmp_path)
+    line = {
+        'episode_id': 'e',
+        'policy': 'scripted',
+        'decision_time': 0.001,
+        'image_age': None,
+        'messages': 5,
+        'dropped': 1,
+    }
+    lines = [
+        {**line, 'steps': 10, 'seconds': 1.0},
+        {**line, 'steps': 30, 'seconds': 1.0},
+        {**line, 'steps': 0, 'seconds': 3.0},
+    ]
+    cadence_file(data).write_text('\n'.join(map(json.dumps, lines)))
+    (cadence,) = summarise(read_cadence(data))
+    assert (cadence.steps_per_second, cadence.episodes, cadence.dropped, cadence.image_age) == (20.0, 2, 2, None)
+    cadence_file(data).write_text('{"steps": 3')
+    with pytest.raises(CadenceError, match='line 1'):
+        read_cadence(data)
