@@ -32,7 +32,7 @@ OBSERVATION_TIMEOUT = 5.0
 POLICY_TIMEOUT = 600.0
 # Longer than a policy itself waits for an observation before it gives up.
 POLICY_SILENCE = 30.0
-RECORDER_TIMEOUT = 20.0
+RECORDER_TIMEOUT = 10.0
 GRADING_TIMEOUT = 30.0
 
 
