@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -11,6 +12,7 @@ from geometry_msgs.msg import Point, Pose, Quaternion
 from std_msgs.msg import Header
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
+from mtopt_core.checkpoint import Manifest
 from mtopt_core.episode import Action, EpisodeInfo, Observation, Outcome
 from mtopt_core.trajectory import Trajectory
 from mtopt_msgs import msg
@@ -114,6 +116,24 @@ def outcomes_to_message(
             msg.TaskOutcome(task=outcome.task, verdict=int(outcome.verdict), probability=float(outcome.probability))
             for outcome in outcomes
         ],
+    )
+
+
+def model_version_to_message(manifest: Manifest, path: Path, stamp: int) -> msg.ModelVersion:
+    """Return a checkpoint's announcement.
+
+    Args:
+        manifest: What the checkpoint says about itself.
+        path: Its folder.
+        stamp: Now, ns.
+    """
+    return msg.ModelVersion(
+        header=header(stamp, ''),
+        name=manifest.kind,
+        version=manifest.version,
+        path=str(path),
+        sha256=manifest.sha256,
+        tasks=list(manifest.tasks),
     )
 
 

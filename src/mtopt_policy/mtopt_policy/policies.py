@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-from pathlib import Path
-
 import numpy as np
 
-from mtopt_core.checkpoint import newest_checkpoint
 from mtopt_core.episode import Action, Observation
 from mtopt_core.errors import CheckpointError, ConfigurationError
 from mtopt_policy.policy import Policy
-from mtopt_policy.q_policy import QFunctionPolicy
 
 SCRIPTED, LEARNED, MIXTURE = 'scripted', 'learned', 'mixture'
 NAMES = (SCRIPTED, LEARNED, MIXTURE)
@@ -79,36 +73,3 @@ def choose_policy(name: str, scripted: Policy, learned: Policy | None, scripted_
     if learned is None:
         raise CheckpointError(f'policy {name!r} needs a checkpoint and none was loaded; train one or use {SCRIPTED!r}')
     return learned if name == LEARNED else MixturePolicy(scripted, learned, scripted_share)
-
-
-class CheckpointWatch:
-    """Keeps the learned policy of the newest checkpoint that could be loaded.
-
-    Args:
-        folder: Folder of the policy's checkpoints; need not exist yet.
-        load: Loads one.
-
-    Attributes:
-        current: That policy, none before there is one.
-    """
-
-    def __init__(self, folder: Path, load: Callable[[Path], QFunctionPolicy]):
-        self._folder = folder
-        self._load = load
-        self._seen: Path | None = None
-        self._loading = threading.Lock()
-        self.current: QFunctionPolicy | None = None
-
-    def refresh(self) -> QFunctionPolicy | None:
-        """Load the newest checkpoint unless that was tried before; return the policy if it is a new one.
-
-        Raises:
-            CheckpointError: It does not fit; the policy there was stays.
-        """
-        with self._loading:
-            newest = newest_checkpoint(self._folder)
-            if newest is None or newest == self._seen:
-                return None
-            self._seen = newest
-            self.current = self._load(newest)
-            return self.current

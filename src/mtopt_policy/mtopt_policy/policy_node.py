@@ -20,20 +20,21 @@ from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from sensor_msgs.msg import CompressedImage
 
+from mtopt_core.checkpoint import CheckpointWatch
 from mtopt_core.configuration import load_cell
 from mtopt_core.episode import Observation, Termination
 from mtopt_core.errors import CheckpointError, ConfigurationError, MtoptError, UnknownTaskError
 from mtopt_core.tasks import load_tasks
 from mtopt_msgs import msg
 from mtopt_msgs.action import RunPolicy
-from mtopt_node.conversions import action_to_message, header, stamp_of, time_of
+from mtopt_node.conversions import action_to_message, model_version_to_message, stamp_of, time_of
 from mtopt_node.node import ERROR, OK, WARN, Node, run
 from mtopt_node.parameters import Parameter
 from mtopt_node.qos import COMMANDS, LATCHED, OBSERVATIONS
 from mtopt_policy.action_space import ActionSpace
 from mtopt_policy.episode_control import EpisodeControl
 from mtopt_policy.inbox import Inbox, WaitCancelledError
-from mtopt_policy.policies import SCRIPTED, CheckpointWatch, choose_policy
+from mtopt_policy.policies import SCRIPTED, choose_policy
 from mtopt_policy.q_policy import QFunctionPolicy
 from mtopt_policy.scripted import ScriptedPolicy
 
@@ -158,15 +159,11 @@ class PolicyNode(Node):
             if policy is None:
                 return
             self._refused = ''
-            manifest = policy.manifest
             self._model_version.publish(
-                msg.ModelVersion(
-                    header=header(self.get_clock().now().nanoseconds, ''),
-                    name='policy',
-                    version=manifest.version,
-                    path=str(Path(self.value('checkpoints')) / manifest.version),
-                    sha256=manifest.sha256,
-                    tasks=list(manifest.tasks),
+                model_version_to_message(
+                    policy.manifest,
+                    Path(self.value('checkpoints')) / policy.manifest.version,
+                    self.get_clock().now().nanoseconds,
                 )
             )
         self._report_health()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mtopt_core.checkpoint import Manifest, load_checkpoint, save_checkpoint
+from mtopt_core.checkpoint import CheckpointWatch, Manifest, load_checkpoint, save_checkpoint
 from mtopt_core.configuration import StepConfiguration
 from mtopt_core.episode import Observation, Source
 from mtopt_core.errors import CheckpointError, ImageError
@@ -14,7 +14,7 @@ from mtopt_core.images import encode_jpeg
 from mtopt_core.tasks import TaskSet, load_tasks
 from mtopt_policy.action_space import ActionSpace
 from mtopt_policy.manifest import PolicyManifest
-from mtopt_policy.policies import CheckpointWatch, MixturePolicy, choose_policy
+from mtopt_policy.policies import MixturePolicy, choose_policy
 from mtopt_policy.q_network import QNetwork, QNetworkConfiguration
 from mtopt_policy.q_policy import QFunctionPolicy
 from mtopt_policy.scripted import ScriptedPolicy

@@ -20,7 +20,7 @@ from mtopt_core.paths import DataFolder
 from mtopt_core.tasks import load_tasks
 from mtopt_msgs import msg
 from mtopt_msgs.srv import DetectSuccess
-from mtopt_node.conversions import header, outcomes_to_message
+from mtopt_node.conversions import model_version_to_message, outcomes_to_message
 from mtopt_node.node import ERROR, OK, WARN, Node, run
 from mtopt_node.parameters import Parameter
 from mtopt_node.qos import EVENTS, LATCHED
@@ -101,15 +101,11 @@ class DetectorNode(Node):
             if grader is None:
                 return
             self._refused = ''
-            manifest = grader.manifest
             self._model_version.publish(
-                msg.ModelVersion(
-                    header=header(self.get_clock().now().nanoseconds, ''),
-                    name=self.NAME,
-                    version=manifest.version,
-                    path=str(Path(self.value('checkpoints')) / manifest.version),
-                    sha256=manifest.sha256,
-                    tasks=list(manifest.tasks),
+                model_version_to_message(
+                    grader.manifest,
+                    Path(self.value('checkpoints')) / grader.manifest.version,
+                    self.get_clock().now().nanoseconds,
                 )
             )
         self._report_health()

@@ -16,6 +16,7 @@ from mtopt_core.label_store import DEFAULT_SOURCES
 from mtopt_core.paths import DataFolder
 from mtopt_core.tasks import load_tasks
 from mtopt_msgs.msg import ModelVersion
+from mtopt_node.conversions import model_version_to_message
 from mtopt_node.node import ERROR, OK, WARN, Node, run
 from mtopt_node.parameters import Parameter
 from mtopt_node.qos import LATCHED
@@ -92,10 +93,7 @@ class TrainerNode(Node):
 
     def exported(self, path: Path, manifest: PolicyManifest) -> None:
         """Announce a new policy."""
-        version = ModelVersion(
-            name='policy', version=manifest.version, path=str(path), sha256=manifest.sha256, tasks=list(manifest.tasks)
-        )
-        version.header.stamp = self.get_clock().now().to_msg()
+        version = model_version_to_message(manifest, path, self.get_clock().now().nanoseconds)
         self.figures(version=manifest.version)
         # The last export comes after SIGINT, when ROS is shut down already.
         if self.context.ok():
