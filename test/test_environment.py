@@ -103,3 +103,13 @@ def test_a_shell_gets_the_same_and_keeps_what_the_user_has_set(monkeypatch):
     script = f'unset {name} ROS_AUTOMATIC_DISCOVERY_RANGE\n{exports}echo "${name} $ROS_AUTOMATIC_DISCOVERY_RANGE"'
     printed = subprocess.run(['bash', '-c', script], capture_output=True, text=True, check=True).stdout
     assert printed == f'{value} LOCALHOST\n'
+
+
+def test_openvino_reports_to_nobody():
+    program = """
+import mtopt_policy.inference
+from openvino.tools.ovc import telemetry_utils
+print(telemetry_utils.tm.__name__)
+"""
+    printed = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, check=True).stdout
+    assert printed == 'openvino.tools.ovc.telemetry_stub\n'
