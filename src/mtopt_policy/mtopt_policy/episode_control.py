@@ -23,7 +23,7 @@ class EpisodeControl:
         steps: Actions decided so far.
         termination: Why the episode ended, `NONE` while it has not.
         q_values: Q of every action that has one.
-        decision_times: Wall time of every decision, s.
+        decision_times: Wall time of every decision, s; steps of a scripted ending are none.
     """
 
     def __init__(self, policy: Policy, task: str, seed: int, max_steps: int):
@@ -59,7 +59,8 @@ class EpisodeControl:
         if action.terminate:
             self.termination = Termination.TERMINATE
         self.steps += 1
-        self.decision_times.append(elapsed)
+        if action.source != Source.ENDING:
+            self.decision_times.append(elapsed)
         if np.isfinite(action.q_value):
             self.q_values.append(action.q_value)
         return action

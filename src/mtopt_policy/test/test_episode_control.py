@@ -59,6 +59,6 @@ def test_a_decision_on_the_last_step_keeps_its_scripted_ending():
 
 
 def test_it_keeps_the_q_values_and_the_time_of_every_decision():
-    _, control = run(MOVE, Action(), TERMINATE)
+    _, control = run(MOVE, Action(), UP, UP, END)
     assert control.q_values == [0.5]
-    assert len(control.decision_times) == 3
+    assert len(control.decision_times) == 2
