@@ -74,6 +74,7 @@ class Budget:
         policy_steps: Gradient steps of the policy.
         learned: Episodes of the learned policy through the graph.
         evaluated: Episodes per task and policy in the evaluation.
+        outcomes: Whose outcomes the policy learns from.
     """
 
     collected: int
@@ -82,10 +83,16 @@ class Budget:
     policy_steps: int
     learned: int
     evaluated: int
+    outcomes: str
 
 
-FULL = Budget(collected=100, simulated=3500, detector_steps=800, policy_steps=1800, learned=50, evaluated=25)
-QUICK = Budget(collected=6, simulated=120, detector_steps=40, policy_steps=40, learned=3, evaluated=2)
+FULL = Budget(
+    collected=100, simulated=3500, detector_steps=800, policy_steps=1800, learned=50, evaluated=25, outcomes='detector'
+)
+# So short a training makes a detector that sees no success, without which there is nothing to learn.
+QUICK = Budget(
+    collected=6, simulated=120, detector_steps=40, policy_steps=40, learned=3, evaluated=2, outcomes='simulator'
+)
 
 
 @dataclass(frozen=True)
@@ -129,6 +136,7 @@ def demo(
         policy_steps=policy_steps or usual.policy_steps,
         learned=learned or usual.learned,
         evaluated=evaluated or usual.evaluated,
+        outcomes=usual.outcomes,
     )
     console = Console()
     # Another graph on this machine must not hear this one.
@@ -195,7 +203,7 @@ def stages_of(out: Path, round_number: int, budget: Budget, workers: int) -> lis
         return ['detector', 'grade', '--bags', str(out), '--checkpoint', str(detectors)]
 
     def train_policy() -> list[str]:
-        options = ['--steps', str(budget.policy_steps * round_number), '--outcomes', 'detector']
+        options = ['--steps', str(budget.policy_steps * round_number), '--outcomes', budget.outcomes]
         return ['train', '--bags', str(out), '--out', str(policies.parent), *options, *_start('policy', policies)]
 
     def evaluate() -> list[str]:
@@ -208,7 +216,7 @@ def stages_of(out: Path, round_number: int, budget: Budget, workers: int) -> lis
         Stage('simulate', 'Simulate more of them without ROS', simulate),
         Stage('detector', "Train the success detector; the simulator's truth stands in for labellers", train_detector),
         Stage('grade', 'Let it grade every episode for every task', grade),
-        Stage('policy', 'Train the policy on what the detector graded', train_policy),
+        Stage('policy', 'Train the policy on the graded episodes', train_policy),
         Stage('act', 'Run the learned policy through ROS', lambda: through_graph('learned', budget.learned)),
         Stage('evaluate', 'Compare it with the script on the same seeds', evaluate),
     ]
