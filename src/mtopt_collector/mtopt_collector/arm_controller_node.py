@@ -10,7 +10,7 @@ from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
 
 from mtopt_collector.arm_control import ArmControl, Command, Decision, GripperCommand
-from mtopt_collector.cell_node import CELL_FILE, CellNode
+from mtopt_collector.cell_node import CELL_FILE, DISCOVERY_TIMEOUT, CellNode
 from mtopt_collector.joint_reading import JointStateError
 from mtopt_collector.robot import arm_kinematics, joint_reader
 from mtopt_core.description.cell_table import CELL
@@ -152,7 +152,7 @@ class ArmControllerNode(CellNode):
 
     async def _move_to(self, request: MoveTo.Request, response: MoveTo.Response) -> MoveTo.Response:
         try:
-            await self.until(self._heard, PATIENCE)
+            await self.until(self._heard, DISCOVERY_TIMEOUT)
             self._check_ready()
             command = self._control.move(
                 np.array(request.position), request.yaw, GripperCommand(request.gripper), self.now

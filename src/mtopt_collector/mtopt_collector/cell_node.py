@@ -23,6 +23,7 @@ TASKS_FILE = Parameter('tasks_file', '', 'the task set; empty for the shipped co
 DATA_FOLDER = Parameter('data_folder', 'data', 'folder of bags, labels and catalogue')
 
 POLL_PERIOD = 0.05  # s
+DISCOVERY_TIMEOUT = 5.0  # s until a node that is just starting must have been found
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class CellNode(Node):
         Raises:
             CallError: The service is not there or does not answer in time.
         """
-        if not client.service_is_ready():
+        if not await self.until(client.service_is_ready, min(timeout, DISCOVERY_TIMEOUT)):
             raise CallError(f'service {client.srv_name} is not there; is its node running?')
         future = client.call_async(request)
         future.add_done_callback(lambda _: self.recheck())

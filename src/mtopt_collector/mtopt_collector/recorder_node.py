@@ -14,7 +14,7 @@ from typing import Any
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.task import Future
 
-from mtopt_collector.cell_node import CELL_FILE, DATA_FOLDER, CellNode
+from mtopt_collector.cell_node import CELL_FILE, DATA_FOLDER, DISCOVERY_TIMEOUT, CellNode
 from mtopt_collector.episode_recorder import EpisodeRecorder, recorded_topics
 from mtopt_collector.recording import Written
 from mtopt_core.bag import partial_bags, salvage, set_aside
@@ -31,7 +31,6 @@ from mtopt_node.parameters import Parameter
 from mtopt_node.qos import EVENTS, LATCHED, RECORDING, RECORDING_OBSERVATIONS
 
 MEGABYTE = 1_000_000
-DISCOVERY_TIMEOUT = 3.0
 READABLE_TIMEOUT = 0.5
 CLOSE_TIMEOUT = 5.0
 

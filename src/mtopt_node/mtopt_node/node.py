@@ -17,8 +17,11 @@ from typing import Any, ClassVar
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.publisher import Publisher
+from rclpy.subscription import Subscription
 
 from mtopt_core import environment
 from mtopt_core.errors import ConfigurationError, MtoptError
@@ -71,6 +74,16 @@ class Node(LifecycleNode):
 
     def cleanup(self) -> None:
         """Release everything; also called when the process ends."""
+
+    def create_publisher(self, *args: Any, **kwargs: Any) -> Publisher:
+        """Create a publisher without QoS event handlers: each costs the executor at every message of the node."""
+        kwargs.setdefault('event_callbacks', PublisherEventCallbacks(use_default_callbacks=False))
+        return super().create_publisher(*args, **kwargs)
+
+    def create_subscription(self, *args: Any, **kwargs: Any) -> Subscription:
+        """Create a subscription without QoS event handlers, which would double the cost of every message."""
+        kwargs.setdefault('event_callbacks', SubscriptionEventCallbacks(use_default_callbacks=False))
+        return super().create_subscription(*args, **kwargs)
 
     def value(self, name: str) -> Any:
         """Return a parameter's value."""
