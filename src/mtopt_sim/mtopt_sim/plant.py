@@ -137,12 +137,14 @@ class Plant:
         references = positions + SERVO_LEAD * velocities
         # A grip may press already; only what is added trips the reflex.
         limit = np.maximum(REFLEX_TORQUE, 1.05 * self._outside_torque())
-        for index, finger in enumerate(fingers):
+        controls = np.hstack([references, fingers])
+        model, data = self.parts.model, self.data
+        for index, control in enumerate(controls):
             if (self._outside_torque() > limit).any():
-                references[index:] = positions[max(0, index - BACK_OFF_STEPS)]
+                controls[index:, :-1] = positions[max(0, index - BACK_OFF_STEPS)]
                 limit = np.full_like(limit, np.inf)
-            self.data.ctrl[:-1], self.data.ctrl[-1:] = references[index], finger
-            mujoco.mj_step(self.parts.model, self.data)
+            data.ctrl[:] = control
+            mujoco.mj_step(model, data)
             self.stamp += TIME_STEP_NS
             yield
         mujoco.mj_forward(self.parts.model, self.data)
