@@ -18,6 +18,6 @@ setup(
     zip_safe=True,
     entry_points={
         'console_scripts': [f'simulator_node = {NAME}.simulator_node:main'],
-        'mtopt.commands': [],
+        'mtopt.commands': [f'picture = {NAME}.picture:picture'],
     },
 )
