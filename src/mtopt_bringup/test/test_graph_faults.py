@@ -16,6 +16,7 @@ import pytest
 import rclpy
 from rclpy.action import ActionClient
 from rclpy.executors import SingleThreadedExecutor
+from std_srvs.srv import Trigger
 
 from mtopt_bringup.graph import GraphOptions, Simulator, graph
 from mtopt_bringup.launcher import Launcher
@@ -25,7 +26,8 @@ from mtopt_core.episode_bag import episode_ids, read_episode
 from mtopt_core.paths import DataFolder
 from mtopt_core.tasks import load_tasks
 from mtopt_msgs.action import CollectEpisode
-from mtopt_msgs.msg import Action
+from mtopt_msgs.msg import Action, CollectorStatus
+from mtopt_node.qos import LATCHED
 
 START_TIMEOUT = 60.0
 EPISODE_TIMEOUT = 120.0
@@ -35,10 +37,12 @@ Result = CollectEpisode.Result
 class RunningCell:
     """A simulated cell whose collector waits for goals, and a client of it."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, episodes: int = 0) -> None:
         self.data = DataFolder(data)
         self._domain = random.randint(1, 101)
-        options = GraphOptions(simulator=Simulator.MUJOCO, data=data, episodes=0, grade_with='simulator', image_size=48)
+        options = GraphOptions(
+            simulator=Simulator.MUJOCO, data=data, episodes=episodes, grade_with='simulator', image_size=48
+        )
         environment = {**os.environ, 'ROS_DOMAIN_ID': str(self._domain)}
         self._launcher = Launcher(graph(options), data / 'log', environment)
 
@@ -47,7 +51,9 @@ class RunningCell:
         rclpy.init(domain_id=self._domain)
         self._node = rclpy.create_node('tester')
         self.actions: list[Action] = []
+        self.statuses: list[CollectorStatus] = []
         self._node.create_subscription(Action, '/robot1/action', self.actions.append, 10)
+        self._node.create_subscription(CollectorStatus, '/robot1/status', self.statuses.append, LATCHED)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self._node)
         self._thread = threading.Thread(target=self._executor.spin, daemon=True)
@@ -80,6 +86,11 @@ class RunningCell:
         future.add_done_callback(lambda _: done.set())
         assert done.wait(EPISODE_TIMEOUT), 'no answer in time'
         return future.result()
+
+    def ask(self, service: str) -> None:
+        client = self._node.create_client(Trigger, f'/robot1/collector/{service}')
+        assert client.wait_for_service(START_TIMEOUT)
+        assert self.wait(client.call_async(Trigger.Request())).success
 
     def process(self, name: str) -> subprocess.Popen[bytes]:
         return next(node.process for node in self._launcher.nodes if node.spec.name == name)
@@ -157,6 +168,22 @@ def test_an_episode_whose_policy_node_ends_is_closed_as_aborted_and_the_next_one
     assert read_episode(cell.data.bags / episode_id).info.termination is Termination.ABORTED
     cell.restart('policy')
     assert_recovers(cell)
+
+
+def test_an_endless_collection_pauses_between_episodes_and_goes_on(tmp_path):
+    with RunningCell(tmp_path, episodes=-1) as cell:
+        wait_until(lambda: cell.statuses and cell.statuses[-1].episodes >= 2)
+        cell.ask('pause')
+        wait_until(lambda: cell.statuses[-1].state == CollectorStatus.STATE_PAUSED)
+        collected = cell.statuses[-1].episodes
+        time.sleep(1.0)
+        assert cell.statuses[-1].episodes == collected == len(episode_ids(cell.data.bags))
+        cell.ask('resume')
+        wait_until(lambda: cell.statuses[-1].episodes > collected)
+    # Stopped in the middle of whatever ran: every bag that is there can be read.
+    assert not partial_bags(cell.data.bags)
+    episodes = [read_episode(cell.data.bags / episode_id) for episode_id in episode_ids(cell.data.bags)]
+    assert sum(episode.info.termination is Termination.ABORTED for episode in episodes) <= 1
 
 
 def assert_recovers(cell: RunningCell) -> None:
