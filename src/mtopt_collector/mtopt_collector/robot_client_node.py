@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rclpy.action import ActionClient
 from rclpy.callback_groups import ReentrantCallbackGroup
 from sensor_msgs.msg import CompressedImage
 
@@ -21,7 +20,7 @@ from mtopt_core.messages import outcomes_from_message
 from mtopt_msgs import msg
 from mtopt_msgs.action import ResetScene, RunPolicy
 from mtopt_msgs.srv import DetectSuccess, SetEpisode
-from mtopt_node.calls import CallError, call, run_goal
+from mtopt_node.calls import CallError, ThreadedActionClient, call, run_goal
 from mtopt_node.conversions import episode_info_to_message, stamp_of
 from mtopt_node.node import WARN
 from mtopt_node.qos import OBSERVATIONS
@@ -42,8 +41,8 @@ class RobotClientNode(CellNode):
     def configure(self) -> None:
         """Find the other nodes."""
         group = ReentrantCallbackGroup()
-        self._reset_client = ActionClient(self, ResetScene, 'reset/scene', callback_group=group)
-        self._policy_client = ActionClient(self, RunPolicy, 'policy/run', callback_group=group)
+        self._reset_client = ThreadedActionClient(self, ResetScene, 'reset/scene', callback_group=group)
+        self._policy_client = ThreadedActionClient(self, RunPolicy, 'policy/run', callback_group=group)
         self._recorder_client = self.create_client(SetEpisode, 'recorder/set_episode', callback_group=group)
         self._detector_client = self.create_client(DetectSuccess, 'success_detector/detect', callback_group=group)
         self._seen = 0
@@ -145,7 +144,7 @@ class RobotClientNode(CellNode):
         request = SetEpisode.Request(info=episode_info_to_message(info, phase))
         return self._do(Fault.RECORDER_FAILED, lambda: call(self._recorder_client, request, RECORDER_TIMEOUT))
 
-    def _run_goal(self, fault: Fault, client: ActionClient, goal: Any, timeout: float, silence: float) -> Any:
+    def _run_goal(self, fault: Fault, client: ThreadedActionClient, goal: Any, timeout: float, silence: float) -> Any:
         """Run a goal; one whose node is gone, or says nothing for `silence` s, is given up long before its time."""
         heard = self.now
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rclpy.action import ActionClient
+from rclpy.action.client import ClientGoalHandle
 from rclpy.client import Client
 from rclpy.task import Future
 
@@ -15,6 +16,37 @@ from mtopt_core.errors import MtoptError
 
 class CallError(MtoptError):
     """A service or an action of another node is missing, refused or does not answer."""
+
+
+class ThreadedActionClient(ActionClient):
+    """An action client that may be used from another thread than its executor's.
+
+    rclpy's own sends a request and only then notes it; an answer that the executor takes in between is dropped, and
+    whoever waits for it waits for ever.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._sending = threading.Lock()
+        super().__init__(*args, **kwargs)
+
+    def send_goal_async(self, *args: Any, **kwargs: Any) -> Future:
+        """Send a goal; the future's result is its handle."""
+        with self._sending:
+            return super().send_goal_async(*args, **kwargs)
+
+    def _get_result_async(self, goal_handle: ClientGoalHandle) -> Future:
+        with self._sending:
+            return super()._get_result_async(goal_handle)
+
+    def _cancel_goal_async(self, goal_handle: ClientGoalHandle) -> Future:
+        with self._sending:
+            return super()._cancel_goal_async(goal_handle)
+
+    async def execute(self, taken_data: Any) -> None:
+        """Take in answers, once every request sent is noted."""
+        with self._sending:
+            pass
+        await super().execute(taken_data)
 
 
 def wait_for(future: Future, timeout: float, what: str) -> Any:
