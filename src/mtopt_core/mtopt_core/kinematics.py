@@ -14,7 +14,7 @@ ROTATION_TOLERANCE = 1e-3
 MAX_ITERATIONS = 60
 DAMPING = 1e-4
 # A constant pull towards the rest posture keeps the iteration from settling; one that decays does not.
-PULL, PULL_DECAY = 0.3, 0.85
+PULL, PULL_DECAY = 0.05, 0.85
 MAX_JOINT_CHANGE = 0.5
 DOWN = np.diag([1.0, -1.0, -1.0])
 

@@ -10,6 +10,8 @@ from mtopt_core.description.parts import Bin, CellTable
 # Outer size of the open fingers from the tip, m: along the hand's x, and along y, where they open.
 FINGER_REACH = (0.010, 0.053)
 WALL_CLEARANCE = 0.004
+# The tip's path bows by some millimetres, as the joints interpolate.
+RIM_CLEARANCE = 0.012
 # rad; the fingers are the same after half a turn, and beyond this joint 7 runs out of range at some places.
 MAX_YAW = 2.0
 
@@ -25,7 +27,7 @@ class Workspace:
     def __init__(self, limits: LimitConfiguration, table: CellTable) -> None:
         self._lower, self._upper = np.array(limits.workspace_min), np.array(limits.workspace_max)
         self._bins = table.bins
-        self._safe_height = max(one.wall_height for one in table.bins) + WALL_CLEARANCE
+        self._safe_height = max(one.wall_height for one in table.bins) + RIM_CLEARANCE
 
     @property
     def box_text(self) -> str:
