@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 
 import pytest
 import rclpy
@@ -52,6 +54,12 @@ def test_a_node_can_be_cleaned_up_and_configured_again(start, kind):
 def test_a_node_without_its_robots_namespace_says_so(start, kind):
     with pytest.raises(ConfigurationError, match='needs the namespace of its robot'):
         start(kind)
+
+
+def test_nodes_start_without_torch_which_takes_seconds_and_memory():
+    imports = '; '.join(f'import {kind.__module__}' for kind in NODES)
+    check = f"import sys; {imports}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, '-c', check], check=False).returncode == 0
 
 
 @pytest.mark.parametrize('kind', NODES)

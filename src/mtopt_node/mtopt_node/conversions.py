@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -12,10 +13,13 @@ from geometry_msgs.msg import Point, Pose, Quaternion
 from std_msgs.msg import Header
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from mtopt_core.checkpoint import Manifest
 from mtopt_core.episode import Action, EpisodeInfo, Observation, Outcome
 from mtopt_core.trajectory import Trajectory
 from mtopt_msgs import msg
+
+if TYPE_CHECKING:
+    # Brings torch, 130 MB and seconds, into every node that converts a message.
+    from mtopt_core.checkpoint import Manifest
 
 BASE_FRAME = 'base'
 SECOND = 1_000_000_000
