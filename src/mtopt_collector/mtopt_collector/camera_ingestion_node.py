@@ -62,7 +62,7 @@ class CameraIngestionNode(CellNode):
         self._encoded: dict[str, int] = {}
         self._ages: deque[float] = deque(maxlen=AGES_KEPT)
         self._observations = 0
-        self._heard_at = self.now
+        self._well_at = self.now
         self._images = {
             camera: self.create_publisher(CompressedImage, camera_topic(camera), OBSERVATIONS)
             for camera in self.cell.cameras
@@ -124,7 +124,6 @@ class CameraIngestionNode(CellNode):
         self._observed.publish(observation_to_message(observation, stamps, self._kinematics.joint_names))
         self._ages.append(self.now - min(image.item.at for image in paired.images.values()))
         self._observations += 1
-        self._heard_at = self.now
         self.report(OK, 'running')
 
     def _jpeg(self, camera: str, message: Image | CompressedImage) -> bytes:
@@ -145,16 +144,19 @@ class CameraIngestionNode(CellNode):
             image_age=round(median(self._ages), 5) if self._ages else 'none',
             **{f'refused_{reason}': count for reason, count in self._pairing.refused.items()},
         )
-        silent = self._pairing.waiting_for()
-        if silent and self.now - self._heard_at > self.value('silence'):
-            self.report(WARN, '; '.join(self._silence(name) for name in silent))
+        lagging = self._pairing.lagging(round(self.value('silence') * SECOND))
+        troubles = [trouble for stream in self._expected if (trouble := self._trouble(stream, stream in lagging))]
+        if not troubles:
+            self._well_at = self.now
+        elif self.now - self._well_at > self.value('silence'):
+            self.report(WARN, '; '.join(troubles))
 
-    def _silence(self, stream: str) -> str:
-        """Return what is the matter with a topic nothing comes on, and the way out."""
+    def _trouble(self, stream: str, lagging: bool) -> str:
+        """Return what is the matter with a topic and the way out, empty for nothing."""
         name, expected, source = self._expected[stream]
         topic = self.resolve_topic_name(name)
         publishers = self.get_publishers_info_by_topic(topic)
-        where = 'the cell file' if stream == JOINT_STATE else f'cameras.{stream} in the cell file'
+        where = 'its remapping' if stream == JOINT_STATE else f'cameras.{stream} in the cell file'
         if not publishers:
             return f'{source}: nobody publishes {topic} ({expected}); start its driver, or correct {where}'
         found = publishers[0]
@@ -162,7 +164,9 @@ class CameraIngestionNode(CellNode):
             return f'{source}: {topic} is {found.topic_type}, expected {expected}; correct {where}'
         if found.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT:
             return f'{source}: {topic} is published best effort, which loses images; set its driver to reliable'
-        return f'{source}: nothing comes on {topic} ({expected}) in time with the others; check its driver and clock'
+        if lagging:
+            return f'{source}: nothing comes on {topic} ({expected}) while others go on; check its driver and clock'
+        return ''
 
 
 def main() -> int:

@@ -82,11 +82,12 @@ class Pairing:
         """Take a joint state; returns the sets it completes."""
         return self._add(JOINT_STATE, Stamped(stamp, joint_state))
 
-    def waiting_for(self) -> tuple[str, ...]:
-        """Return the streams that hold up the oldest set begun, or every silent stream when none was begun."""
-        if self._streams[self._leader]:
-            return self._behind(self._streams[self._leader][0].stamp)
-        return tuple(name for name in self._streams if name not in self._last)
+    def lagging(self, limit: int) -> tuple[str, ...]:
+        """Return the streams that stay silent, or more than `limit` ns behind, while others go on."""
+        if not self._last:
+            return ()
+        newest = max(self._last.values())
+        return tuple(name for name in self._streams if name not in self._last or newest - self._last[name] > limit)
 
     def _add(self, name: str, piece: Stamped) -> list[PairedSet]:
         last = self._last.get(name)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CompressedImage, Image, JointState
 
 from mtopt_collector.robot import arm_kinematics
@@ -106,6 +107,21 @@ def test_a_topic_that_never_arrives_is_named(graph):
     cell.show(SECOND)
     graph.wait_until(lambda: cell.says('nobody publishes /robot1/camera/side_right/image (sensor_msgs/msg/Image)'))
     assert not cell.observations
+
+
+def test_a_camera_that_falls_silent_while_the_others_go_on_is_named(graph):
+    cell = Cell(graph, silence=0.5)
+    cell.show(SECOND)
+    graph.wait_until(lambda: cell.observations)
+    del cell.images['main']
+    cell.show(2 * SECOND)
+    graph.wait_until(lambda: cell.says('nothing comes on /robot1/camera/main/image (sensor_msgs/msg/Image)'))
+
+
+def test_best_effort_images_are_named_as_the_reason(graph):
+    cell = Cell(graph, cameras=CAMERAS[:3], silence=0.5)
+    graph.node.create_publisher(Image, 'camera/side_right/image', qos_profile_sensor_data)
+    graph.wait_until(lambda: cell.says('/robot1/camera/side_right/image is published best effort'))
 
 
 def test_a_camera_of_another_type_is_told_from_a_silent_one(graph, tmp_path):

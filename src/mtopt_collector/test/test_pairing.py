@@ -101,12 +101,26 @@ def test_a_dead_camera_is_named_and_costs_bounded_memory(pairing):
     for tick in range(100):
         pairing.add_joint_state(tick * MS, 'joints')
         assert pairing.add_image('main', tick * MS, 'main') == []
-    assert pairing.waiting_for() == ('wrist',)
+    assert pairing.lagging(1000 * MS) == ('wrist',)
     assert pairing.refused[Refusal.INCOMPLETE] == 100 - IMAGES_KEPT
 
 
-def test_silent_streams_are_named_before_anything_came(pairing):
-    assert pairing.waiting_for() == (*CAMERAS, JOINT_STATE)
+@pytest.mark.parametrize('dead', ['main', 'wrist', JOINT_STATE])
+def test_a_stream_that_stops_while_others_go_on_is_named(pairing, dead):
+    lock_step(pairing, 100 * MS)
+    assert pairing.lagging(200 * MS) == ()
+    for name in ('main', 'wrist', JOINT_STATE):
+        if name == JOINT_STATE != dead:
+            pairing.add_joint_state(301 * MS, 'joints')
+        elif name != dead:
+            pairing.add_image(name, 301 * MS, 'image')
+    assert pairing.lagging(200 * MS) == (dead,)
+
+
+def test_nothing_lags_where_nothing_moves(pairing):
+    assert pairing.lagging(0) == ()
+    lock_step(pairing, 100 * MS)
+    assert pairing.lagging(0) == ()
 
 
 @pytest.mark.parametrize('first', ['main', 'wrist', JOINT_STATE])
