@@ -102,7 +102,7 @@ def test_no_step_runs_the_fingers_into_a_wall():
                 tip, _ = KINEMATICS.forward(sample)
                 low += tip[2] < RIGHT.wall_height
                 # The joints' path bows a little where the tip's is straight.
-                assert wall_gap(tip, KINEMATICS.yaw(sample)) > -0.006
+                assert wall_gap(tip, KINEMATICS.yaw(sample)) > -0.010
             joints = plan.arm.positions[-1]
             assert wall_gap(KINEMATICS.forward(joints)[0], KINEMATICS.yaw(joints)) > -1e-3
     assert low > 500
