@@ -19,7 +19,7 @@ test: setup ## Run all tests
 	@$(IN_ENVIRONMENT) python -m pytest --disable-plugin-autoload -p pytest_timeout
 
 lint: setup ## Check format, style and types
-	@$(IN_ENVIRONMENT) ruff format --check . && ruff check . && mypy $(PACKAGES) tools
+	@$(IN_ENVIRONMENT) ruff format --check . && ruff check . && mypy $(PACKAGES) tools bench
 
 clean: ## Remove what was installed and built; data and reports stay
 	rm -rf .venv build install log .mypy_cache .pytest_cache .ruff_cache
