@@ -26,6 +26,7 @@ from mtopt_node.qos import COMMANDS
 
 PATIENCE = 1.0
 MOVE_PATIENCE = 10.0
+RECORDER = 'recorder'
 
 
 class ArmControllerNode(CellNode):
@@ -55,6 +56,7 @@ class ArmControllerNode(CellNode):
         self._control = ArmControl(
             StepPlanner(kinematics, self.cell), self.value('max_observation_age'), self.value('joint_state_timeout')
         )
+        self._has_driver = False
         self._steps = self.create_publisher(msg.Step, 'step', COMMANDS)
         self._gripper = self.create_publisher(
             JointTrajectory, 'gripper_trajectory_controller/joint_trajectory', COMMANDS
@@ -82,7 +84,7 @@ class ArmControllerNode(CellNode):
         except ValueError as error:
             self._reject(message.episode_id, message.step, str(error))
             return
-        if self._knows(decision):
+        if self._ready_for(decision):
             self._decide(decision)
         else:
             assert self.executor is not None, 'called by the executor'
@@ -90,15 +92,19 @@ class ArmControllerNode(CellNode):
 
     async def _decide_later(self, decision: Decision) -> None:
         """Wait for the joint state decided on, which may still be on its way, or for an arm that is just starting."""
-        await self.until(lambda: self._knows(decision), PATIENCE)
+        await self.until(lambda: self._ready_for(decision), PATIENCE)
         self._decide(decision)
 
-    def _knows(self, decision: Decision) -> bool:
+    def _ready_for(self, decision: Decision) -> bool:
         return self._control.knows(decision.stamp) and self._heard()
 
     def _heard(self) -> bool:
-        """Return whether somebody carries out trajectories of arm and gripper."""
-        return self._arm.get_subscription_count() > 0 and self._gripper.get_subscription_count() > 0
+        """Return whether trajectories of arm and gripper are carried out, not only recorded."""
+        if not self._has_driver:
+            topics = (self._arm.topic_name, self._gripper.topic_name)
+            listeners = [{one.node_name for one in self.get_subscriptions_info_by_topic(topic)} for topic in topics]
+            self._has_driver = all(names - {RECORDER} for names in listeners)
+        return self._has_driver
 
     def _decide(self, decision: Decision) -> None:
         try:

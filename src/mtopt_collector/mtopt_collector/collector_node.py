@@ -42,6 +42,7 @@ from mtopt_node.parameters import Parameter
 from mtopt_node.qos import EVENTS, LATCHED
 
 PAUSE_AFTER_FAILURE = 1.0
+STOP_TIMEOUT = 2.0
 IDLE_PERIOD = 0.1
 EVERLASTING = -1
 
@@ -73,6 +74,10 @@ class CollectorNode(RobotClientNode):
         Parameter('max_failures', 3, 'failed episodes in a row after which a person is needed', minimum=1),
     )
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._thread: threading.Thread | None = None
+
     def configure(self) -> None:
         """Find the other nodes and offer the action."""
         super().configure()
@@ -100,6 +105,7 @@ class CollectorNode(RobotClientNode):
         )
         self._left = self.value('episodes')
         self._paused = False
+        self._state = State.IDLE
         self._stopped = threading.Event()
         self._requests: queue.Queue[Request] = queue.Queue(maxsize=1)
         self._running: Request | None = None
@@ -123,13 +129,24 @@ class CollectorNode(RobotClientNode):
     def activate(self) -> None:
         """Start collecting in a thread of its own."""
         super().activate()
+        self._announce(State.IDLE, '', '', '')
         self._stopped.clear()
-        threading.Thread(target=self._work, name='collection', daemon=True).start()
+        self._thread = threading.Thread(target=self._work, name='collection', daemon=True)
+        self._thread.start()
 
     def deactivate(self) -> None:
         """Cancel the running episode and start no other."""
         super().deactivate()
-        self._stopped.set()
+        if self._thread is not None:
+            self._stopped.set()
+
+    def cleanup(self) -> None:
+        """Close the label store."""
+        if self._thread is not None:
+            self._thread.join(STOP_TIMEOUT)
+            self._collection.close()
+            self._thread = None
+        super().cleanup()
 
     def cancelled(self) -> bool:
         """Return whether the node was stopped or the running goal cancelled."""
@@ -138,12 +155,16 @@ class CollectorNode(RobotClientNode):
 
     def _pause(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._paused = True
+        if self._state is State.IDLE:
+            self._announce(State.IDLE, '', '', '')
         response.success, response.message = True, 'pausing after the running episode'
         return response
 
     def _resume(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._paused = False
         self._collection.helped()
+        if self._state in (State.PAUSED, State.NEEDS_PERSON):
+            self._announce(State.IDLE, '', '', '')
         response.success, response.message = True, 'going on'
         return response
 
@@ -246,6 +267,7 @@ class CollectorNode(RobotClientNode):
     def _announce(self, state: State, task: str, episode_id: str, message: str) -> None:
         if state is State.IDLE and self._paused:
             state = State.PAUSED
+        self._state = state
         self._status.publish(
             msg.CollectorStatus(
                 header=header(self.get_clock().now().nanoseconds, ''),

@@ -78,11 +78,6 @@ class EpisodeRecorder:
         self.info: EpisodeInfo | None = None
 
     @property
-    def messages(self) -> int:
-        """Messages of the running or last episode written so far."""
-        return self._writer.messages if self._writer else 0
-
-    @property
     def dropped(self) -> int:
         """Messages of the running or last episode lost so far."""
         return self._writer.dropped if self._writer else 0

@@ -58,7 +58,7 @@ class RecorderNode(CellNode):
             self.value('queue_megabytes') * MEGABYTE,
         )
         self._closing: ThreadFuture[Written] | None = None
-        self._ending = False
+        self._changing = False
         self._lost = 0
 
     def configure(self) -> None:
@@ -105,29 +105,37 @@ class RecorderNode(CellNode):
 
     def _take(self, name: str, cdr: bytes) -> None:
         self._recorder.take(name, cdr)
+        if self._recorder.dropped:
+            self._report_loss(self._recorder.dropped)
         self.recheck()
 
     async def _set_episode(self, request: SetEpisode.Request, response: SetEpisode.Response) -> SetEpisode.Response:
-        info = episode_info_from_message(request.info)
+        changing, self._changing = self._changing, True
         try:
+            info = episode_info_from_message(request.info)
+            if changing:
+                raise BagError('another episode is just being started or ended; try again')
             if request.info.phase == msg.EpisodeInfo.PHASE_START:
                 await self._start(info, response)
             else:
                 await self._end(info, response)
         except DiskFullError as error:
             response.error_code, response.error_msg = SetEpisode.Response.DISK_FULL, str(error)
-        except BagError as error:
+        except (BagError, ValueError) as error:
             response.error_code, response.error_msg = SetEpisode.Response.WRITE_FAILED, str(error)
+        finally:
+            self._changing = changing
         if response.error_code != SetEpisode.Response.NONE:
             self.report(WARN, response.error_msg)
         return response
 
     async def _start(self, info: EpisodeInfo, response: SetEpisode.Response) -> None:
         running = self._recorder.info
-        if running is not None or self._ending:
+        if running is not None:
             response.error_code = SetEpisode.Response.ALREADY_RECORDING
-            name = running.episode_id if running else 'an episode that is being finished'
-            response.error_msg = f'{name} is recorded; end it first, or end whatever runs with an empty episode_id'
+            response.error_msg = (
+                f'{running.episode_id} is recorded; end it first, or end whatever runs with an empty episode_id'
+            )
             return
         if not self.active:
             raise BagError('the recorder is not active; activate it')
@@ -146,7 +154,7 @@ class RecorderNode(CellNode):
 
     async def _end(self, info: EpisodeInfo, response: SetEpisode.Response) -> None:
         running = self._recorder.info
-        if running is None or self._ending or info.episode_id not in ('', running.episode_id):
+        if running is None or info.episode_id not in ('', running.episode_id):
             response.error_code = SetEpisode.Response.NOT_RECORDING
             response.error_msg = (
                 f'episode {info.episode_id} is not recorded; '
@@ -155,17 +163,13 @@ class RecorderNode(CellNode):
             return
         if not info.episode_id:
             info = _aborted(running, 'nobody ended it')
-        self._ending = True
-        try:
-            if info.termination is Termination.ABORTED:
-                await self.until(lambda: self._recorder.readable, READABLE_TIMEOUT)
-            else:
-                await self.until(partial(self._recorder.complete, info.steps), self.value('final_timeout'))
-            ended = self._recorder.checked(info)
-            self._closing = self._recorder.finish(ended)
-            written = await self._in_thread(self._closing)
-        finally:
-            self._ending = False
+        if info.termination is Termination.ABORTED:
+            await self.until(lambda: self._recorder.readable, READABLE_TIMEOUT)
+        else:
+            await self.until(partial(self._recorder.complete, info.steps), self.value('final_timeout'))
+        ended = self._recorder.checked(info)
+        self._closing = self._recorder.finish(ended)
+        written = await self._in_thread(self._closing)
         self._lost += written.dropped
         self.figures(messages=written.messages, dropped=self._lost)
         response.messages, response.dropped = written.messages, written.dropped
@@ -174,10 +178,13 @@ class RecorderNode(CellNode):
         response.bag_path = str(written.path)
         response.error_msg = '' if ended is info else ended.message
         if written.dropped:
-            self.report(WARN, f'{written.dropped} messages of {info.episode_id} were lost; is the disk too slow?')
+            self._report_loss(0)
         else:
             self.report(OK, 'idle')
         self._episodes.publish(episode_info_to_message(ended, msg.EpisodeInfo.PHASE_END))
+
+    def _report_loss(self, now: int) -> None:
+        self.report(WARN, 'messages were lost; is the disk too slow for the images?', dropped=self._lost + now)
 
     async def _in_thread(self, running: ThreadFuture[Written]) -> Written:
         """Wait for the writer's thread while callbacks go on."""

@@ -68,7 +68,7 @@ class EpisodeWriter:
         self._ended = False
         self._changed = threading.Condition()
         self._written: Future[Written] = Future()
-        self.messages = 0
+        self._messages = 0
         self.dropped = 0
         threading.Thread(target=self._run, name='bag writer', daemon=True).start()
 
@@ -101,7 +101,7 @@ class EpisodeWriter:
                 except BagError as broken:
                     error = broken
             if error is None:
-                self.messages += 1
+                self._messages += 1
             else:
                 with self._changed:
                     self.dropped += 1
@@ -110,7 +110,7 @@ class EpisodeWriter:
                 path = self._bag.finish()
             except BagError as broken:
                 error = broken
-        self._written.set_result(Written(path, self.messages, self.dropped, error))
+        self._written.set_result(Written(path, self._messages, self.dropped, error))
 
     def _queued(self) -> Iterator[RawMessage]:
         while True:

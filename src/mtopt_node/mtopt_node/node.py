@@ -120,6 +120,8 @@ class Node(LifecycleNode):
             self._values.update(values)
 
     def _publish_diagnostics(self) -> None:
+        if not self.context.ok():
+            return
         with self._health_lock:
             status = DiagnosticStatus(
                 level=self._level,
@@ -216,6 +218,8 @@ def _spin(node: Node, executor: SingleThreadedExecutor | MultiThreadedExecutor) 
         except KeyboardInterrupt:
             raise
         except Exception as error:
+            if not rclpy.ok():
+                return  # a signal shut ROS down while a callback ran
             # One bad message must not take the node down, nor pass in silence.
             node.get_logger().error(traceback.format_exc())
             node.report(ERROR, f'callback failed: {type(error).__name__}: {error}')
