@@ -170,13 +170,25 @@ def test_the_kinematics_are_those_of_the_model(cell):
         assert cell.kinematics.yaw(cell.joint_positions) == pytest.approx(cell.yaw, abs=1e-6)
 
 
-def test_an_arm_that_is_pressed_onto_the_table_stops(cell):
+def test_an_arm_that_is_pressed_onto_a_wall_backs_off(cell):
     cell.reset(5)
     closed = Trajectory.at_rest([1.0], np.zeros((1, 1)))
+    between_bins = np.array([0.5, 0.0, 0.1])
     for height in (0.1, -0.06):
-        joints = cell.kinematics.inverse(cell.joint_positions, np.array([0.5, 0.0, height]), 0.0)
+        between_bins[2] = height
+        joints = cell.kinematics.inverse(cell.joint_positions, between_bins, 0.0)
         cell.run(Trajectory.at_rest([1.0], joints[None]), closed)
-    assert cell.tip_position[2] > -0.01
+    assert cell.tip_position[2] > CELL.bin(LEFT_BIN).wall_height
+
+
+def test_a_grip_stays_firm_from_step_to_step(cell, act):
+    for seed in range(5):
+        cell.reset(seed, LEFT_BIN, holding=True)
+        name = next(name for name, state in cell.object_states().items() if state.held)
+        before = cell.object_positions()[name] - cell.tip_position
+        for _ in range(6):
+            act()
+        assert cell.object_positions()[name] - cell.tip_position == pytest.approx(before, abs=8e-4)
 
 
 def test_an_observation_shows_what_the_cell_is_in(cell):
