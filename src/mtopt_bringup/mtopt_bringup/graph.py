@@ -34,6 +34,7 @@ class NodeSpec:
         namespace: Of its robot, with the leading slash.
         parameters: By name.
         remappings: New topic name by old one.
+        leads: Drives the other nodes, so it is stopped before them: they end in order what it has begun.
     """
 
     package: str
@@ -42,6 +43,7 @@ class NodeSpec:
     namespace: str
     parameters: Mapping[str, Value] = field(default_factory=dict)
     remappings: Mapping[str, str] = field(default_factory=dict)
+    leads: bool = False
 
     @property
     def full_name(self) -> str:
@@ -87,11 +89,13 @@ def _robot(namespace: str, number: int, options: GraphOptions) -> list[NodeSpec]
     tasks: dict[str, Value] = {'tasks_file': options.tasks_file}
     data: dict[str, Value] = {'data_folder': str(options.data.absolute())}
 
+    # Simulated robots run at their own pace: with several, each has a clock of its own instead of the common one.
+    clock = {'/clock': f'{namespace}/clock'} if simulated and options.robots > 1 else {}
+
     def node(package: str, name: str, parameters: Mapping[str, Value], executable: str = '') -> NodeSpec:
-        return NodeSpec(package, executable or f'{name}_node', name, namespace, parameters)
+        return NodeSpec(package, executable or f'{name}_node', name, namespace, parameters, clock, name == 'collector')
 
     simulators = {
-        # Every simulator has a clock of its own; the nodes go by the stamps of what they receive.
         Simulator.MUJOCO: [node('mtopt_sim', 'simulator', {**tasks, 'image_size': options.image_size})],
         Simulator.NONE: [],
     }

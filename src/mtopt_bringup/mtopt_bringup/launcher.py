@@ -48,7 +48,7 @@ class Launcher:
     """The graph's processes; a context manager that starts them and stops them whatever happens.
 
     Args:
-        specs: The nodes, started in this order and stopped in the reverse one.
+        specs: The nodes, started in this order.
         logs: Folder for one log and one parameter file per node.
         environment: Environment of the nodes.
     """
@@ -108,23 +108,29 @@ class Launcher:
                 )
 
     def stop(self) -> tuple[str, ...]:
-        """Stop every node: SIGINT in reverse order, SIGTERM and SIGKILL for those that do not listen.
+        """Stop every node, those that lead first: SIGINT, then SIGTERM and SIGKILL for those that do not listen.
 
         Returns:
             The full names of the nodes that had to be killed; their shared memory is cleared at the next start.
         """
-        running = [node for node in reversed(self.nodes) if node.process.poll() is None]
-        for number, timeout in ((signal.SIGINT, STOP_TIMEOUT), (signal.SIGTERM, TERMINATE_TIMEOUT)):
-            for node in running:
-                _signal_group(node.process, number)
-            deadline = time.monotonic() + timeout
-            while running and time.monotonic() < deadline:
-                running = [node for node in running if node.process.poll() is None]
-                time.sleep(0.02)
+        leading = [node for node in self.nodes if node.spec.leads]
+        following = [node for node in self.nodes if not node.spec.leads]
+        return (*_stop(leading), *_stop(following))
+
+
+def _stop(nodes: Sequence[RunningNode]) -> tuple[str, ...]:
+    running = [node for node in nodes if node.process.poll() is None]
+    for number, timeout in ((signal.SIGINT, STOP_TIMEOUT), (signal.SIGTERM, TERMINATE_TIMEOUT)):
         for node in running:
-            _signal_group(node.process, signal.SIGKILL)
-            node.process.wait()
-        return tuple(node.spec.full_name for node in running)
+            _signal_group(node.process, number)
+        deadline = time.monotonic() + timeout
+        while running and time.monotonic() < deadline:
+            running = [node for node in running if node.process.poll() is None]
+            time.sleep(0.02)
+    for node in running:
+        _signal_group(node.process, signal.SIGKILL)
+        node.process.wait()
+    return tuple(node.spec.full_name for node in running)
 
 
 def ros_arguments(spec: NodeSpec, parameters: Path) -> list[str]:

@@ -57,7 +57,7 @@ class StageRecord(BaseModel):
 
 def report(
     data: Annotated[Path, typer.Option(help='Data folder.', exists=True, file_okay=False)],
-    out: Annotated[Path | None, typer.Option(help='The page. [default: DATA/report.html]')] = None,
+    out: Annotated[Path | None, typer.Option(help='The page; DATA/report.html by default.')] = None,
 ) -> None:
     """Write a report on a data folder: one HTML file, to open in any browser or to send.
 

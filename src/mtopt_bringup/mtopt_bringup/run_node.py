@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +14,7 @@ import typer
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -46,7 +47,8 @@ def run(
         Literal['scripted', 'learned', 'mixture'], typer.Option(help='Who decides; a mixture is drawn per episode.')
     ] = 'scripted',
     models: Annotated[
-        Path | None, typer.Option(help='Folder of checkpoints, `policy` and `success_detector`. [default: DATA/models]')
+        Path | None,
+        typer.Option(help='Folder of checkpoints, `policy` and `success_detector`. DATA/models by default.'),
     ] = None,
     grade_with: Annotated[
         Literal['detector', 'simulator', 'none'],
@@ -55,6 +57,8 @@ def run(
     robots: Annotated[int, typer.Option(min=1, max=100, help='Number of robots.')] = 1,
     seed: Annotated[int, typer.Option(min=-1, help='Of tasks, scenes and policies; -1 draws one.')] = -1,
     image_size: Annotated[int, typer.Option(min=16, help="Side of the simulated cameras' images, px.")] = 128,
+    cell_file: Annotated[str, typer.Option(help="The cell's configuration; config/cell.yaml by default.")] = '',
+    tasks_file: Annotated[str, typer.Option(help='The task set; config/tasks.yaml by default.')] = '',
 ) -> None:
     """Start every node of the cell and collect episodes.
 
@@ -72,6 +76,8 @@ def run(
         grade_with=grade_with,
         seed=seed,
         image_size=image_size,
+        cell_file=cell_file,
+        tasks_file=tasks_file,
     )
     before = len(read_cadence(DataFolder(data)))
     console = Console()
@@ -100,9 +106,9 @@ def run_graph(options: GraphOptions, logs: Path, console: Console) -> None:
     robots = list(dict.fromkeys(spec.namespace.strip('/') for spec in specs))
     with (
         Interruption() as interruption,
+        _Display(options, console) as display,
         Launcher(specs, logs, os.environ) as launcher,
         StatusListener(robots) as statuses,
-        _Display(options, console) as display,
     ):
         while not interruption.requested:
             launcher.check()
@@ -209,20 +215,18 @@ def _sentence(status: CollectorStatus) -> str:
     return f'{status.episodes} episodes, {status.successes} successes; {doing}'
 
 
-def cadence_table(cadences: Iterable[Cadence]) -> Table:
-    """Return the cadence report for a terminal."""
-    table = Table('policy', title='cadence, in wall time')
-    for column in ('episodes', 'steps', 'steps/s', 'decision', 'image age', 'messages', 'dropped'):
-        table.add_column(column, justify='right')
-    for cadence in cadences:
-        table.add_row(
-            cadence.policy,
-            str(cadence.episodes),
-            str(cadence.steps),
-            f'{cadence.steps_per_second:.1f}',
-            f'{1e3 * cadence.decision_time:.1f} ms',
-            '-' if cadence.image_age is None else f'{1e3 * cadence.image_age:.1f} ms',
-            str(cadence.messages),
-            str(cadence.dropped),
-        )
+def cadence_table(cadences: Sequence[Cadence]) -> Table:
+    """Return the cadence report for a terminal, one column per policy."""
+    table = Table('cadence, in wall time', *(cadence.policy for cadence in cadences), box=box.SIMPLE_HEAD)
+    rows: dict[str, Callable[[Cadence], str]] = {
+        'episodes': lambda one: str(one.episodes),
+        'control steps': lambda one: str(one.steps),
+        'control steps per second': lambda one: f'{one.steps_per_second:.1f}',
+        'decision, median': lambda one: f'{1e3 * one.decision_time:.1f} ms',
+        'image age, median': lambda one: '-' if one.image_age is None else f'{1e3 * one.image_age:.1f} ms',
+        'messages recorded': lambda one: str(one.messages),
+        'messages lost': lambda one: str(one.dropped),
+    }
+    for name, figure in rows.items():
+        table.add_row(name, *(figure(cadence) for cadence in cadences))
     return table
