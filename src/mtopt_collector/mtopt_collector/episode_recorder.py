@@ -109,7 +109,8 @@ class EpisodeRecorder:
         self.info = info
         if self._truth is not None:
             self._completeness.graded(stamp_of(self._truth.header.stamp))
-        self._write_info(info, PHASE_START, info.stamp or self._now)
+        self._now = info.stamp or self._now
+        self._write_info(info, PHASE_START, self._now)
         for message in self._forerunners(info.stamp):
             self._follow(message.topic.removeprefix(f'/{self._robot}/'), message)
             self._writer.put(message)
