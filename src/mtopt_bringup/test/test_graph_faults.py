@@ -59,7 +59,10 @@ class RunningCell:
         self._thread = threading.Thread(target=self._executor.spin, daemon=True)
         self._thread.start()
         self._client = ActionClient(self._node, CollectEpisode, '/robot1/collector/collect')
-        assert self._client.wait_for_server(START_TIMEOUT)
+        if not self._client.wait_for_server(START_TIMEOUT):
+            # Leaving without this would leave an endless collection behind.
+            self.__exit__()
+            pytest.fail('the collector did not start in time')
         return self
 
     def __exit__(self, *_: object) -> None:
