@@ -26,6 +26,16 @@ GRASP_GAP = 0.0005
 _DIVERGED = (mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, mujoco.mjtWarning.mjWARN_BADQACC)
 
 
+def _pass_over(warning: str) -> None:
+    """Take MuJoCo's warnings, which it would write to a file in whatever folder this was started from.
+
+    Those that matter are counted in the state and raised after each motion.
+    """
+
+
+mujoco.set_mju_user_warning(_pass_over)
+
+
 class Plant:
     """MuJoCo's model and data of one cell. The clock starts at 1 s and never goes back.
 

@@ -240,6 +240,17 @@ def test_what_the_cell_does_not_have_is_named(cell, arguments, message):
         cell.reset(**arguments)
 
 
+def test_physics_that_diverge_are_reported_and_a_reset_recovers(cell, act, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cell.reset(8)
+    cell._plant.data.qvel[:] = 1e20
+    with pytest.raises(SimulationError, match='diverged'):
+        act(0.01)
+    assert not list(tmp_path.iterdir())
+    cell.reset(8)
+    act(0.01)
+
+
 def test_an_unknown_camera_or_skill_is_named(cell):
     with pytest.raises(SimulationError, match="no camera 'ceiling'"):
         Cell(cameras=('ceiling',))
