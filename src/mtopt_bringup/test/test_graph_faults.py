@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import rclpy
 from rclpy.action import ActionClient
+from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from std_srvs.srv import Trigger
 
@@ -48,13 +49,14 @@ class RunningCell:
 
     def __enter__(self) -> RunningCell:
         self._launcher.__enter__()
-        rclpy.init(domain_id=self._domain)
-        self._node = rclpy.create_node('tester')
+        self._context = Context()
+        rclpy.init(context=self._context, domain_id=self._domain)
+        self._node = rclpy.create_node('tester', context=self._context)
         self.actions: list[Action] = []
         self.statuses: list[CollectorStatus] = []
         self._node.create_subscription(Action, '/robot1/action', self.actions.append, 10)
         self._node.create_subscription(CollectorStatus, '/robot1/status', self.statuses.append, LATCHED)
-        self._executor = SingleThreadedExecutor()
+        self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
         self._thread = threading.Thread(target=self._executor.spin, daemon=True)
         self._thread.start()
@@ -69,7 +71,7 @@ class RunningCell:
         self._executor.shutdown()
         self._thread.join()
         self._node.destroy_node()
-        rclpy.try_shutdown()
+        self._context.try_shutdown()
         self._launcher.stop()
 
     def start(self, **goal: Any) -> Any:
