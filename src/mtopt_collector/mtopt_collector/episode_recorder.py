@@ -19,7 +19,6 @@ from mtopt_core.message_types import (
     OBSERVATION,
     STEP,
     TASK_OUTCOMES,
-    Message,
     deserialize,
     header_stamp,
     serialize,
@@ -72,7 +71,7 @@ class EpisodeRecorder:
         self._images: dict[str, deque[RawMessage]] = {name: deque(maxlen=IMAGES_REMEMBERED) for name in self._camera_of}
         self._remembered: dict[str, RawMessage] = {}
         self._now = 0
-        self._truth: Message | None = None
+        self._truth: bytes | None = None
         self._writer: EpisodeWriter | None = None
         self._completeness = Completeness(truth_expected=False)
         self.info: EpisodeInfo | None = None
@@ -87,7 +86,7 @@ class EpisodeRecorder:
         message = self._raw(name, cdr)
         if name == TRUTH:
             # Told after every step; only the final one belongs to the episode, and carries its id.
-            self._truth = deserialize(cdr, TASK_OUTCOMES)
+            self._truth = cdr
             self._completeness.graded(header_stamp(cdr))
             return
         if name in self._images:
@@ -108,7 +107,7 @@ class EpisodeRecorder:
         self._completeness = Completeness(truth_expected=info.simulated and self._truth is not None)
         self.info = info
         if self._truth is not None:
-            self._completeness.graded(stamp_of(self._truth.header.stamp))
+            self._completeness.graded(header_stamp(self._truth))
         self._now = info.stamp or self._now
         self._write_info(info, PHASE_START, self._now)
         for message in self._forerunners(info.stamp):
@@ -136,8 +135,9 @@ class EpisodeRecorder:
         """End the episode as told; its bag is finished in the background."""
         assert self._writer is not None, 'no episode is recorded'
         if self._truth is not None and info.simulated:
-            self._truth.episode_id = info.episode_id
-            self._put(TRUTH, serialize(self._truth), stamp_of(self._truth.header.stamp))
+            truth = deserialize(self._truth, TASK_OUTCOMES)
+            truth.episode_id = info.episode_id
+            self._put(TRUTH, serialize(truth), header_stamp(self._truth))
         self._write_info(info, PHASE_END, self._now)
         self.info = None
         return self._writer.finish()
