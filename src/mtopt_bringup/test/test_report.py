@@ -111,12 +111,12 @@ def test_cadence_is_summed_over_steps_not_averaged_over_episodes(tmp_path):
     }
     lines = [
         {**line, 'steps': 10, 'seconds': 1.0},
-        {**line, 'steps': 30, 'seconds': 1.0},
+        {**line, 'steps': 30, 'seconds': 1.5},
         {**line, 'steps': 0, 'seconds': 3.0},
     ]
     cadence_file(data).write_text('\n'.join(map(json.dumps, lines)))
     (cadence,) = summarise(read_cadence(data))
-    assert (cadence.steps_per_second, cadence.episodes, cadence.dropped, cadence.image_age) == (20.0, 2, 2, None)
+    assert (cadence.steps_per_second, cadence.episodes, cadence.dropped, cadence.image_age) == (16.0, 2, 2, None)
     cadence_file(data).write_text('{"steps": 3')
     with pytest.raises(CadenceError, match='line 1'):
         read_cadence(data)
