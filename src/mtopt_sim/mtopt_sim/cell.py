@@ -22,7 +22,7 @@ from mtopt_sim.geometry import lowest_point
 from mtopt_sim.grasping import Grasp, best_grasp
 from mtopt_sim.outcomes import ObjectState, outcomes
 from mtopt_sim.plant import Plant
-from mtopt_sim.scene import Objects, draw_scene, place_objects, resting_rotation
+from mtopt_sim.scene import Objects, Placement, draw_scene, place_objects, resting_rotation
 
 ATTEMPTS = 20
 # How a held object sits: off the middle along the pads, and above the fingers' ends, m.
@@ -91,23 +91,18 @@ class Cell:
         scene = draw_scene(self.table, self._objects, require, scene_rng)
         self._present = tuple(scene.objects)
         self._appearance.apply(scene)
-        joints = np.array(self.table.arm.home)
-        if region is not None:
-            joints = self.kinematics.inverse(joints, *start_pose(region, start_rng, self.table))
         held = str(start_rng.choice(self._present)) if holding else None
-        placements = scene.objects
+        lying = self._settled({name: place for name, place in scene.objects.items() if name != held}, scene_rng)
         for _ in range(ATTEMPTS):
-            self._plant.place(joints, {name: place for name, place in placements.items() if name != held})
+            self._plant.place(self._start(region, start_rng), lying)
             if held is not None:
-                lying = resting_rotation(self.table.category(held), start_rng)
-                aside = start_rng.uniform(-HELD_ASIDE, HELD_ASIDE)
-                self._plant.put_into_hand(held, lying, np.array([aside, 0.0, start_rng.uniform(*HELD_ABOVE)]))
+                self._put_into_hand(held, start_rng)
             self._plant.settle(grasping=held is not None)
-            if self._is_ready(held):
+            states = self.object_states()
+            if all(state.held if name == held else not state.touched for name, state in states.items()):
                 break
-            placements = place_objects(self.table, self._present, scene_rng)
         else:
-            raise SimulationError(f'scene {seed} did not come to rest in {ATTEMPTS} attempts; choose another seed')
+            raise SimulationError(f'scene {seed} leaves the hand no room in {ATTEMPTS} attempts; choose another seed')
         self.begin_episode()
 
     def begin_episode(self) -> None:
@@ -225,12 +220,26 @@ class Cell:
             section=self.table.plate.section_at(*self._plant.on_plate(name)),
         )
 
-    def _is_ready(self, held: str | None) -> bool:
-        """Return whether the objects lie in the right bin and the one to be held is held."""
+    def _settled(self, objects: dict[str, Placement], rng: np.random.Generator) -> dict[str, Placement]:
+        """Let objects come to rest in the right bin, out of the arm's way, and return where."""
         home = self.table.bin(RIGHT_BIN)
-        lying = {name: place for name, place in self.object_positions().items() if name != held}
-        in_hand = held is None or self._state(held).held
-        return in_hand and all(home.contains(place[0], place[1]) for place in lying.values())
+        for _ in range(ATTEMPTS):
+            self._plant.place(np.array(self.table.arm.home), objects)
+            self._plant.settle(grasping=False)
+            resting = {name: self._plant.body(name) for name in objects}
+            if all(home.contains(body.position[0], body.position[1]) for body in resting.values()):
+                return {name: Placement(body.position, body.rotation) for name, body in resting.items()}
+            objects = place_objects(self.table, tuple(objects), rng)
+        raise SimulationError(f'the objects {", ".join(objects)} did not stay in their bin in {ATTEMPTS} attempts')
+
+    def _start(self, region: str | None, rng: np.random.Generator) -> np.ndarray:
+        home = np.array(self.table.arm.home)
+        return home if region is None else self.kinematics.inverse(home, *start_pose(region, rng, self.table))
+
+    def _put_into_hand(self, name: str, rng: np.random.Generator) -> None:
+        lying = resting_rotation(self.table.category(name), rng)
+        aside, above = rng.uniform(-HELD_ASIDE, HELD_ASIDE), rng.uniform(*HELD_ABOVE)
+        self._plant.put_into_hand(name, lying, np.array([aside, 0.0, above]))
 
     def _check(self, seed: int, region: str | None, require: str | None) -> None:
         known = {
