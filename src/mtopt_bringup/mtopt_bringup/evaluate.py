@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mtopt_bringup.episode_workers import ROBOT, Job, Result, Workplace, run_jobs
-from mtopt_bringup.evaluation import Evaluation, TaskResult, pooled, verdict
+from mtopt_bringup.evaluation import Evaluation, TaskResult, rows_of, verdict
 from mtopt_bringup.interruption import Interruption
 from mtopt_bringup.task_mixture import UNIFORM, TaskMixture
 from mtopt_core.checkpoint import find_checkpoint
@@ -27,7 +27,7 @@ from mtopt_core.label_store import SIMULATOR, LabelStore
 from mtopt_core.paths import DataFolder
 from mtopt_core.progress import progress_bar
 from mtopt_core.statistics import paired_test
-from mtopt_core.tasks import load_tasks
+from mtopt_core.tasks import TaskSet, load_tasks
 
 EVALUATION_STREAM = 1
 """Keeps the seeds of an evaluation apart from those `mtopt simulate` draws from the same number."""
@@ -72,7 +72,10 @@ def evaluate(
         bags=None if data is None else data.bags,
     )
     jobs = [
-        evaluation_job(name, task, seed, number) for number in range(episodes) for task in names for name in policies
+        evaluation_job(name, task, (seed, number, known.index(task)))
+        for number in range(episodes)
+        for task in names
+        for name in policies
     ]
     results = []
     with Interruption() as interruption, progress_bar('evaluating') as report:
@@ -87,15 +90,21 @@ def evaluate(
     evaluation = evaluation_of(results, seed, policies, names)
     if json is not None:
         evaluation.save(json)
-    Console().print(table_of(evaluation))
+    Console().print(table_of(evaluation, known))
     if interruption.requested:
         print('stopped; the table holds the episodes that every policy has tried on every task')
 
 
-def evaluation_job(policy: str, task: str, seed: int, number: int) -> Job:
-    """Return one episode of an evaluation; its seed does not depend on the policy."""
-    rng = np.random.default_rng((seed, number, EVALUATION_STREAM))
-    return Job(number, new_episode_id(ROBOT), task, int(rng.integers(2**31)), policy, object_present=True)
+def evaluation_job(policy: str, task: str, key: tuple[int, int, int]) -> Job:
+    """Return one episode of an evaluation.
+
+    Args:
+        policy: Who decides; the seed does not depend on it.
+        task: What to attempt.
+        key: Seed of the evaluation, number of the episode, place of the task in the one-hot.
+    """
+    rng = np.random.default_rng((*key, EVALUATION_STREAM))
+    return Job(key[1], new_episode_id(ROBOT), task, int(rng.integers(2**31)), policy, object_present=True)
 
 
 def evaluation_of(results: Iterable[Result], seed: int, policies: Sequence[str], tasks: Sequence[str]) -> Evaluation:
@@ -129,7 +138,7 @@ def evaluation_of(results: Iterable[Result], seed: int, policies: Sequence[str],
     )
 
 
-def table_of(evaluation: Evaluation) -> Table:
+def table_of(evaluation: Evaluation, tasks: TaskSet) -> Table:
     """Return the evaluation for a terminal."""
     table = Table('task', title=f'success by the truth, 95 % Wilson interval; seed {evaluation.seed}')
     for policy in evaluation.policies:
@@ -138,10 +147,7 @@ def table_of(evaluation: Evaluation) -> Table:
     if compared:
         table.add_column('by the intervals')
         table.add_column('paired p', justify='right')
-    rows = [[evaluation.find(policy, task) for policy in evaluation.policies] for task in evaluation.tasks]
-    if len(rows) > 1:
-        rows.append([pooled(column, 'all') for column in zip(*rows, strict=True)])
-    for row in rows:
+    for row in rows_of(evaluation, tasks):
         cells = [percent_with_interval(result) for result in row]
         if compared:
             test = paired_test(row[0].successes, row[1].successes)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mtopt_core.errors import MtoptError
 from mtopt_core.statistics import wilson_interval
+from mtopt_core.tasks import TaskSet
 
 
 class EvaluationError(MtoptError):
@@ -106,6 +107,20 @@ def verdict(first: TaskResult, second: TaskResult) -> str:
         if separates(better, worse):
             return f'{better.policy} is better'
     return 'not told apart'
+
+
+def rows_of(evaluation: Evaluation, tasks: TaskSet) -> list[tuple[TaskResult, ...]]:
+    """Return what a table shows, one result per policy in each row: every task, each skill's tasks together, all."""
+    skills = dict.fromkeys(tasks[name].skill for name in evaluation.tasks)
+    groups = {f'all {skill} tasks': tasks.of_skill(skill) for skill in skills if len(skills) > 1}
+    groups['all tasks'] = evaluation.tasks
+    columns = [[evaluation.find(policy, task) for task in evaluation.tasks] for policy in evaluation.policies]
+    rows = list(zip(*columns, strict=True))
+    for name, members in groups.items():
+        together = [[result for result in column if result.task in members] for column in columns]
+        if len(together[0]) > 1:
+            rows.append(tuple(pooled(column, name) for column in together))
+    return rows
 
 
 def pooled(results: Iterable[TaskResult], task: str) -> TaskResult:

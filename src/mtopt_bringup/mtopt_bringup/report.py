@@ -17,7 +17,7 @@ from mtopt_bringup import figures
 from mtopt_bringup.cadence import read_cadence, summarise
 from mtopt_bringup.dataset_summary import Example, examples, growth, mistakes
 from mtopt_bringup.episode_workers import ROBOT
-from mtopt_bringup.evaluation import Evaluation, TaskResult, pooled, verdict
+from mtopt_bringup.evaluation import Evaluation, TaskResult, rows_of, verdict
 from mtopt_core.catalogue import Catalogue
 from mtopt_core.checkpoint import AnyManifest, load_manifest, newest_checkpoint
 from mtopt_core.configuration import MAIN
@@ -27,7 +27,7 @@ from mtopt_core.label_store import DEFAULT_SOURCES, SIMULATOR, LabelStore
 from mtopt_core.paths import DataFolder
 from mtopt_core.progress import progress_bar
 from mtopt_core.statistics import paired_test
-from mtopt_core.tasks import load_tasks
+from mtopt_core.tasks import TaskSet, load_tasks
 from mtopt_policy.manifest import PolicyManifest
 from mtopt_success_detector.manifest import DetectorManifest
 
@@ -112,8 +112,8 @@ def write_report(data: DataFolder, out: Path, stages: Sequence[StageRecord] = ()
         growth_figure=figures.growth(grown),
         evaluation=compared[-1] if compared else None,
         rates_figure=figures.success_rates(compared[-1]) if compared else '',
-        comparison=_comparison(compared[-1]) if compared else [],
-        history=[_pooled_row(evaluation) for evaluation in compared],
+        comparison=_comparison(compared[-1], tasks) if compared else [],
+        history=[_pooled_row(evaluation, tasks) for evaluation in compared],
         examples=[_picture(example) for example in examples(rows, outcomes, truth, tasks)],
         mistakes=[_picture(example) for example in mistakes(rows, outcomes, truth, tasks, MISTAKES_SHOWN)],
         detector=_manifest(data, 'success_detector', DetectorManifest),
@@ -145,10 +145,8 @@ class ComparedRow:
     p_value: float | None
 
 
-def _comparison(evaluation: Evaluation) -> list[ComparedRow]:
-    by_task = [tuple(evaluation.find(policy, task) for policy in evaluation.policies) for task in evaluation.tasks]
-    everything = tuple(pooled(column, 'all tasks') for column in zip(*by_task, strict=True))
-    return [_compared(results) for results in (*by_task, everything)]
+def _comparison(evaluation: Evaluation, tasks: TaskSet) -> list[ComparedRow]:
+    return [_compared(results) for results in rows_of(evaluation, tasks)]
 
 
 def _compared(results: tuple[TaskResult, ...]) -> ComparedRow:
@@ -159,8 +157,8 @@ def _compared(results: tuple[TaskResult, ...]) -> ComparedRow:
     return ComparedRow(first.task, results, verdict(first, second), test.p_value)
 
 
-def _pooled_row(evaluation: Evaluation) -> tuple[str, tuple[TaskResult, ...]]:
-    return evaluation.created, _comparison(evaluation)[-1].results
+def _pooled_row(evaluation: Evaluation, tasks: TaskSet) -> tuple[str, tuple[TaskResult, ...]]:
+    return evaluation.created, rows_of(evaluation, tasks)[-1]
 
 
 @dataclass(frozen=True)

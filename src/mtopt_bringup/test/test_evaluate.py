@@ -6,7 +6,7 @@ import pytest
 
 from mtopt_bringup.episode_workers import Job, Result
 from mtopt_bringup.evaluate import Policy, evaluate, evaluation_job, evaluation_of, table_of
-from mtopt_bringup.evaluation import Evaluation, EvaluationError, TaskResult, pooled, separates, verdict
+from mtopt_bringup.evaluation import Evaluation, EvaluationError, TaskResult, pooled, rows_of, separates, verdict
 from mtopt_bringup.task_mixture import TaskMixture
 from mtopt_core.episode import Outcome, Termination, Verdict
 from mtopt_core.errors import UnknownTaskError
@@ -33,10 +33,11 @@ def test_the_same_seed_gives_the_same_result_whatever_the_number_of_workers(tmp_
 
 
 def test_every_policy_gets_the_same_seeds_and_the_object_it_is_asked_for():
-    jobs = [evaluation_job(policy, 'lift-can', seed=3, number=7) for policy in ('scripted', 'learned')]
+    jobs = [evaluation_job(policy, 'lift-can', (3, 7, 6)) for policy in ('scripted', 'learned')]
     assert jobs[0].seed == jobs[1].seed
     assert all(job.object_present for job in jobs)
-    assert evaluation_job('scripted', 'lift-can', seed=3, number=8).seed != jobs[0].seed
+    others = [(4, 7, 6), (3, 8, 6), (3, 7, 5)]
+    assert jobs[0].seed not in [evaluation_job('scripted', 'lift-can', other).seed for other in others]
 
 
 def test_seeds_that_only_some_policies_have_tried_are_left_out():
@@ -58,6 +59,19 @@ def test_better_is_claimed_only_where_the_intervals_do_not_overlap():
     assert verdict(result('scripted', 2, 5), result('learned', 4, 5)) == 'not told apart'
 
 
+def test_rows_are_every_task_then_those_of_a_skill_and_all_together_where_that_is_more_than_one():
+    tasks, lifts, places = load_tasks(), ('lift-any', 'lift-can'), ('place-any', 'place-bottom')
+
+    def names(*evaluated):
+        rows = tuple(result('scripted', 1, 4, task) for task in evaluated)
+        return [row[0].task for row in rows_of(Evaluation('', 0, rows), tasks)]
+
+    assert names(*lifts, *places) == [*lifts, *places, 'all lift tasks', 'all place tasks', 'all tasks']
+    assert names(*lifts) == [*lifts, 'all tasks']
+    assert names('lift-any', 'place-any') == ['lift-any', 'place-any', 'all tasks']
+    assert names('lift-any') == ['lift-any']
+
+
 def test_pooling_keeps_every_episode():
     together = pooled([result('learned', 1, 4), result('learned', 3, 6, 'place-any')], 'all')
     assert (sum(together.successes), len(together.successes)) == (4, 10)
@@ -65,7 +79,7 @@ def test_pooling_keeps_every_episode():
 
 def test_the_table_shows_rates_with_intervals_and_who_is_better():
     rows = (result('scripted', 10, 100), result('learned', 30, 100))
-    table = table_of(Evaluation('2026-11-23T10:00:00+00:00', 0, rows))
+    table = table_of(Evaluation('2026-11-23T10:00:00+00:00', 0, rows), load_tasks())
     cells = [next(iter(column.cells)) for column in table.columns]
     assert cells[:4] == ['lift-any', '10 % [6, 17]', '30 % [22, 40]', 'learned is better']
 
