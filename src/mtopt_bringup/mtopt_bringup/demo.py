@@ -24,6 +24,9 @@ from mtopt_core.checkpoint import newest_checkpoint
 from mtopt_core.errors import ConfigurationError, MtoptError
 from mtopt_core.paths import DataFolder, shipped
 
+AIM = 0.01
+"""Error of the aim of the script in bulk simulation, m: a teacher good enough to learn from in minutes."""
+
 HIGHEST_DOMAIN_ID = 101  # above, DDS's ports meet those the system hands out
 
 
@@ -87,7 +90,7 @@ class Budget:
 
 
 FULL = Budget(
-    collected=100, simulated=3500, detector_steps=800, policy_steps=1800, learned=50, evaluated=25, outcomes='detector'
+    collected=100, simulated=3000, detector_steps=600, policy_steps=1500, learned=50, evaluated=25, outcomes='detector'
 )
 # So short a training makes a detector that sees no success, without which there is nothing to learn.
 QUICK = Budget(
@@ -186,8 +189,8 @@ def stages_of(out: Path, round_number: int, budget: Budget, workers: int) -> lis
         return ['run', '--data', str(out), '--sim', 'mujoco', *options] if left > 0 else None
 
     def simulate() -> list[str]:
-        options = ['--episodes', str(budget.simulated), '--seed', str(round_number), '--workers', str(workers)]
-        return ['simulate', '--out', str(out), *options]
+        options = ['--episodes', str(budget.simulated), '--seed', str(round_number), '--aim', str(AIM)]
+        return ['simulate', '--out', str(out), '--workers', str(workers), *options]
 
     def train_detector() -> list[str]:
         options = [
@@ -213,7 +216,7 @@ def stages_of(out: Path, round_number: int, budget: Budget, workers: int) -> lis
 
     return [
         Stage('collect', 'Collect scripted episodes through ROS', lambda: through_graph('scripted', budget.collected)),
-        Stage('simulate', 'Simulate more of them without ROS', simulate),
+        Stage('simulate', 'Simulate more without ROS, by a script that is told where the objects are', simulate),
         Stage('detector', "Train the success detector; the simulator's truth stands in for labellers", train_detector),
         Stage('grade', 'Let it grade every episode for every task', grade),
         Stage('policy', 'Train the policy on the graded episodes', train_policy),
