@@ -37,7 +37,7 @@ def test_a_transition_holds_what_was_seen_and_decided(record):
         rows = np.array(store.rows_of(index))
         assert len(rows) == 3, 'two moves and the closing; a scripted ending is no decision'
         records, images = store.records(rows), store.images(rows)
-        np.testing.assert_array_equal(records['terminal'], [False, False, True])
+        np.testing.assert_array_equal(records['remaining'], [2, 1, 0])
         for place, step in enumerate(episode.steps[:3]):
             np.testing.assert_allclose(records['action'][place], EASED.encode(step.action, step.observation))
             np.testing.assert_allclose(records['state'][place], [0, 0.1])

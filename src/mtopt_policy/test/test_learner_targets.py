@@ -43,16 +43,16 @@ def states(brightness: list[int], closed: list[int]) -> States:
     return States(images, torch.tensor([[c, 0.1] for c in closed], dtype=torch.float32), torch.ones(len(closed), 1))
 
 
-def updater(first: PeakedQ, second: PeakedQ, mask: list[bool]) -> BellmanUpdater:
+def updater(first: PeakedQ, second: PeakedQ, mask: list[bool], monte_carlo: bool = False) -> BellmanUpdater:
     targets = TargetNetworks(first, rate=0.1, lag=10)
     targets.lagged.load_state_dict(second.state_dict())
     cem = CrossEntropyMethod(EASED, samples=256, elites=8, iterations=4)
-    return BellmanUpdater(targets, cem, np.array([[mask, mask]]), discount=0.9, precision=FLOAT32)
+    return BellmanUpdater(targets, cem, np.array([[mask, mask]]), discount=0.9, monte_carlo=monte_carlo, precision=FLOAT32)
 
 
-def label(bellman: BellmanUpdater, successes: list[bool], terminal: list[bool], next_states: States) -> np.ndarray:
+def label(bellman: BellmanUpdater, successes: list[bool], remaining: list[int], next_states: States) -> np.ndarray:
     rows, tasks = np.arange(len(successes)), np.zeros(len(successes), int)
-    transitions = UnlabelledTransitions(rows, tasks, np.array(successes), np.array(terminal), next_states)
+    transitions = UnlabelledTransitions(rows, tasks, np.array(successes), np.array(remaining), next_states)
     return bellman.label(transitions, torch.Generator().manual_seed(0)).targets
 
 
@@ -66,7 +66,7 @@ MOVE_ONLY = [True, False, False, False]
 def test_targets_are_the_discounted_lesser_q_of_the_first_networks_best_action():
     # The first network's maximum lies at dx = brightness, where its logit is 0.5 and the second's is -0.5.
     bellman = updater(PeakedQ(3.0, 0.5), PeakedQ(1.0, -0.5), MOVE_ONLY)
-    targets = label(bellman, [True], [False], states([51], [0]))
+    targets = label(bellman, [True], [1], states([51], [0]))
     assert targets[0] == pytest.approx(0.9 * sigmoid(-0.5), abs=0.003)
 
 
@@ -78,16 +78,25 @@ def test_the_second_network_does_not_choose_the_action_but_may_value_it_higher_i
 
 def test_a_terminal_transitions_target_is_the_tasks_reward_and_needs_no_next_state():
     bellman = updater(PeakedQ(3.0, 0.5), PeakedQ(1.0, -0.5), MOVE_ONLY)
-    targets = label(bellman, [True, False], [True, True], states([], []))
+    targets = label(bellman, [True, False], [0, 0], states([], []))
     np.testing.assert_array_equal(targets, [1, 0])
 
 
 def test_success_of_the_episode_does_not_leak_into_transitions_before_the_last():
     bellman = updater(PeakedQ(3.0, 0.5), PeakedQ(3.0, 0.5), MOVE_ONLY)
-    targets = label(bellman, [True, True, False], [False, True, False], states([51, 51], [0, 0]))
+    targets = label(bellman, [True, True, False], [1, 0, 1], states([51, 51], [0, 0]))
     assert targets[1] == 1
     assert targets[0] == pytest.approx(0.9 * sigmoid(0.5), abs=0.005)
     assert targets[0] == pytest.approx(targets[2], abs=0.005)
+
+
+def test_with_the_monte_carlo_bound_a_success_is_worth_at_least_its_discounted_return_before_the_last_decision_too():
+    pessimist = PeakedQ(3.0, -5.0)
+    bellman = updater(pessimist, pessimist, MOVE_ONLY, monte_carlo=True)
+    targets = label(bellman, [True, False, True], [2, 2, 0], states([51, 51], [0, 0]))
+    assert targets[0] == pytest.approx(0.9**2)
+    assert targets[1] == pytest.approx(0.9 * sigmoid(-5.0), abs=0.001)
+    assert targets[2] == 1
 
 
 def test_choices_masked_for_the_next_state_do_not_count():
@@ -105,7 +114,7 @@ def test_the_mask_is_that_of_the_task_and_the_gripper():
     masks[..., Choice.MOVE] = True
     masks[0, 0, Choice.CLOSE] = True
     targets = TargetNetworks(PeakedQ(3.0, 0.5), rate=0.1, lag=10)
-    bellman = BellmanUpdater(targets, CrossEntropyMethod(EASED, 256, 8, 4), masks, 0.9, FLOAT32)
+    bellman = BellmanUpdater(targets, CrossEntropyMethod(EASED, 256, 8, 4), masks, 0.9, False, FLOAT32)
     opened, closed = bellman.value(states([0, 0], [0, 1]), torch.Generator().manual_seed(0)).tolist()
     assert opened == pytest.approx(sigmoid(1.5), abs=0.005)
     assert closed == pytest.approx(sigmoid(0.5 - 1), abs=0.005)

@@ -40,15 +40,20 @@ class UnlabelledTransitions:
         rows: Rows in the episode store, `(B,) int64`.
         tasks: Places in the one-hot, `(B,) int64`.
         successes: Whether the episode solved the task, `(B,) bool`.
-        terminal: Whether the transition is its episode's last, `(B,) bool`.
+        remaining: Decisions that followed in the episode, 0 for its last, `(B,) int32`.
         next_states: s' of those that are not terminal, in their order.
     """
 
     rows: np.ndarray
     tasks: np.ndarray
     successes: np.ndarray
-    terminal: np.ndarray
+    remaining: np.ndarray
     next_states: States
+
+    @property
+    def terminal(self) -> np.ndarray:
+        """Whether the transition is its episode's last, `(B,) bool`."""
+        return self.remaining == 0
 
 
 @dataclass(frozen=True)
@@ -80,9 +85,10 @@ class Loader:
 
     def unlabelled(self, rows: np.ndarray, tasks: np.ndarray, successes: np.ndarray) -> UnlabelledTransitions:
         """Load what is needed to label transitions; arguments as the attributes of the result."""
-        terminal = self._store.records(rows)['terminal']
-        next_states = self.states(rows[~terminal] + 1, tasks[~terminal])
-        return UnlabelledTransitions(rows, tasks, successes, terminal, next_states)
+        remaining = self._store.records(rows)['remaining']
+        going_on = remaining > 0
+        next_states = self.states(rows[going_on] + 1, tasks[going_on])
+        return UnlabelledTransitions(rows, tasks, successes, remaining, next_states)
 
     def states(self, rows: np.ndarray, tasks: np.ndarray) -> States:
         """Load states as they are: `(B,)` rows, each with the task it is an example of."""

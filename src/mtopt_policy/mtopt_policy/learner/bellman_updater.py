@@ -6,6 +6,10 @@ Q_T(s, a, s') = r(s, a) + gamma V(s'), with QT-Opt's clipped double Q and CEM as
 
 The reward is the outcome of the task in the final image and zero before (paper section V), so a terminal transition's
 target is its reward, and needs neither image nor search, and any other's is gamma V(s').
+
+With the Monte-Carlo bound no target is below gamma^k, k decisions before the end of an episode that succeeded: what was
+done can be done, so Q of the best policy is at least that (the paper has no such bound; Q-Transformer, arXiv
+2309.10150, section 4.3).
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ class BellmanUpdater:
         cem: The maximiser over actions.
         masks: Discrete choices allowed, by task and gripper_closed: `(T, 2, 4) bool`.
         discount: gamma.
+        monte_carlo: Whether an episode's own return bounds its targets from below.
         precision: How the networks are evaluated.
     """
 
@@ -37,12 +42,14 @@ class BellmanUpdater:
         cem: CrossEntropyMethod,
         masks: np.ndarray,
         discount: float,
+        monte_carlo: bool,
         precision: Precision,
     ) -> None:
         self._targets = targets
         self._cem = cem
         self._masks = torch.from_numpy(masks).to(precision.device)
         self._discount = discount
+        self._monte_carlo = monte_carlo
         self._precision = precision
 
     def label(self, transitions: UnlabelledTransitions, generator: torch.Generator) -> LabelledTransitions:
@@ -57,6 +64,9 @@ class BellmanUpdater:
         if going_on.any():
             value = self.value(transitions.next_states, generator)
             targets[going_on] = (self._discount * value).clamp(0, 1).cpu().numpy()
+        if self._monte_carlo:
+            returns = transitions.successes * self._discount**transitions.remaining
+            targets = np.maximum(targets, returns).astype(np.float32)
         return LabelledTransitions(transitions.rows, transitions.tasks, transitions.successes, targets)
 
     @torch.no_grad()

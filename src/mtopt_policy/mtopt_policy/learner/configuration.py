@@ -43,6 +43,7 @@ class TargetConfiguration(_Model):
 
     Attributes:
         discount: gamma.
+        monte_carlo: Whether the return of an episode that succeeded bounds its targets from below.
         averaging: Share of the online weights in target 1 after each step.
         lag: Steps after which target 2 is renewed from target 1.
         uses: Gradient steps a label is used in, on average.
@@ -53,6 +54,7 @@ class TargetConfiguration(_Model):
     """
 
     discount: Share
+    monte_carlo: bool
     averaging: Share
     lag: Count
     uses: Count

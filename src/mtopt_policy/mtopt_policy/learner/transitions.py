@@ -41,7 +41,7 @@ class StoreLayout(BaseModel):
     image_size: int
     action_space: ActionSpace
     shard_rows: int = 65536
-    format: Literal[1] = 1
+    format: Literal[2] = 2
 
     @property
     def key(self) -> str:
@@ -50,12 +50,16 @@ class StoreLayout(BaseModel):
 
     @property
     def record(self) -> np.dtype:
-        """The fixed part of a transition; `images` are byte offsets: where each view's image starts, and the end."""
+        """The fixed part of a transition.
+
+        `remaining` counts the decisions that followed in the episode, 0 for the last one; `images` are byte offsets:
+        where each view's image starts, and the end.
+        """
         return np.dtype(
             [
                 ('action', np.float32, DIMENSIONS),
                 ('state', np.float32, 2),
-                ('terminal', np.bool_),
+                ('remaining', np.int32),
                 ('images', np.int64, len(self.views) + 1),
             ],
             align=True,
@@ -129,14 +133,14 @@ def to_transitions(episode: Episode, layout: StoreLayout) -> EpisodeTransitions:
         return EpisodeTransitions(episode.info.episode_id, task, np.empty(0, layout.record), b'', unusable)
     records = np.zeros(len(steps), layout.record)
     images = bytearray()
-    for record, step in zip(records, steps, strict=True):
+    for number, (record, step) in enumerate(zip(records, steps, strict=True), 1):
+        record['remaining'] = len(steps) - number
         record['action'] = layout.action_space.encode(step.action, step.observation)
         record['state'] = encode_state(step.observation)
         for view, name in enumerate(layout.views):
             record['images'][view] = len(images)
             images += layout.pack(step.observation.images[name])
         record['images'][-1] = len(images)
-    records[-1]['terminal'] = True
     return EpisodeTransitions(episode.info.episode_id, task, records, bytes(images))
 
 
