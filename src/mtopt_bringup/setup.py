@@ -29,6 +29,7 @@ setup(
             f'evaluate = {NAME}.evaluate:evaluate',
             f'run = {NAME}.run_node:run',
             f'report = {NAME}.report:report',
+            f'bootstrap = {NAME}.bootstrap:bootstrap',
             f'demo = {NAME}.demo:demo',
         ],
     },

@@ -4,66 +4,23 @@ from __future__ import annotations
 
 import os
 import random
-import shlex
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import BaseModel, ConfigDict, ValidationError
 from rich.console import Console
 
+from mtopt_bringup.bootstrap import AIM
 from mtopt_bringup.cadence import read_cadence
-from mtopt_bringup.interruption import Interruption
-from mtopt_bringup.report import StageRecord, write_report
+from mtopt_bringup.report import write_report
+from mtopt_bringup.stages import Stage, State, carry_out
 from mtopt_core.checkpoint import newest_checkpoint
-from mtopt_core.errors import ConfigurationError, MtoptError
+from mtopt_core.errors import ConfigurationError
 from mtopt_core.paths import DataFolder, shipped
 
-AIM = 0.01
-"""Error of the aim of the script in bulk simulation, m: a teacher good enough to learn from in minutes."""
-
 HIGHEST_DOMAIN_ID = 101  # above, DDS's ports meet those the system hands out
-
-
-class StageError(MtoptError):
-    """A stage of the demo failed."""
-
-
-class State(BaseModel):
-    """How far the demo is; a file beside its data.
-
-    Attributes:
-        round: Every complete run adds data and goes on training; this is the one that runs.
-        stages: Carried out in this round.
-    """
-
-    model_config = ConfigDict(extra='forbid')
-    round: int = 1
-    stages: list[StageRecord] = []
-
-    @classmethod
-    def load(cls, path: Path) -> State:
-        """Read the state, a new one where there is none.
-
-        Raises:
-            ConfigurationError: The file is damaged.
-        """
-        try:
-            return cls.model_validate_json(path.read_text()) if path.exists() else cls()
-        except ValidationError as error:
-            raise ConfigurationError(f'{path} is damaged ({error.error_count()} errors); remove it') from None
-
-    def save(self, path: Path) -> None:
-        """Write the state, whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix('.partial')
-        partial.write_text(self.model_dump_json(indent=1))
-        partial.rename(path)
 
 
 @dataclass(frozen=True)
@@ -96,21 +53,6 @@ FULL = Budget(
 QUICK = Budget(
     collected=6, simulated=120, detector_steps=40, policy_steps=40, learned=3, evaluated=2, outcomes='simulator'
 )
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One command of the demo.
-
-    Attributes:
-        name: For the state.
-        title: What it does, for people.
-        arguments: Of `mtopt`, looked up when the stage starts; none when there is nothing left to do.
-    """
-
-    name: str
-    title: str
-    arguments: Callable[[], list[str] | None]
 
 
 def demo(
@@ -146,23 +88,8 @@ def demo(
     os.environ.setdefault('ROS_DOMAIN_ID', str(random.randint(1, HIGHEST_DOMAIN_ID)))
     state_path = out / 'state.json'
     state = State.load(state_path)
-    state.save(state_path)
-    stages = stages_of(out, state.round, budget, workers)
-    done = {record.name for record in state.stages}
-    if state.round > 1 or done:
-        console.print(f'going on in {out}: round {state.round}, {len(done)} of {len(stages)} stages done')
     started = time.monotonic()
-    for number, stage in enumerate(stages, 1):
-        if stage.name in done:
-            continue
-        console.rule(f'[bold]{number}/{len(stages)}[/] {stage.title}', align='left')
-        with Interruption() as interruption:
-            record = _carry_out(stage, console, interruption)
-        if record is None:
-            console.print(f'\nstopped; everything is kept in {out}, `mtopt demo --out {out}` goes on from here')
-            raise typer.Exit(130)
-        state.stages.append(record)
-        state.save(state_path)
+    carry_out(stages_of(out, state.round, budget, workers), state, state_path, f'mtopt demo --out {out}', console)
     report = out / 'report.html'
     write_report(DataFolder(out), report, state.stages)
     State(round=state.round + 1).save(state_path)
@@ -234,23 +161,3 @@ def _start(name: str, trained: Path) -> list[str]:
     except ConfigurationError:
         return []
     return [] if start is None else ['--from', str(start)]
-
-
-def _carry_out(stage: Stage, console: Console, interruption: Interruption) -> StageRecord | None:
-    """Run a stage's command; return what was done, or none when it was interrupted.
-
-    Raises:
-        StageError: The command failed.
-    """
-    arguments = stage.arguments()
-    started = time.monotonic()
-    command = '' if arguments is None else shlex.join(['mtopt', *arguments])
-    if arguments is not None:
-        console.print(f'[dim]$ {command}[/]', highlight=False, soft_wrap=True)
-        # Ctrl-C reaches the command too, which ends its work in order.
-        status = subprocess.run([sys.executable, '-m', 'mtopt_core.cli', *arguments]).returncode
-        if interruption.requested:
-            return None
-        if status != 0:
-            raise StageError(f'stage {stage.name!r} failed; its own message is above. Again: {command}')
-    return StageRecord(name=stage.name, title=stage.title, command=command, seconds=time.monotonic() - started)

@@ -89,6 +89,7 @@ class Workplace:
         checkpoint: The learned policy's, if a job asks for it.
         setting: Action space of the scripted policy where there is no checkpoint to take it from.
         aim: Standard deviation, m, of the scripted policy's aim at an object it is told of; none for no aim.
+        exploration: Share of random moves among those of the learned policy.
         bags: Folder for bags; none writes none.
         objects: Categories of every scene; none for each with its own probability.
     """
@@ -99,6 +100,7 @@ class Workplace:
     checkpoint: Path | None = None
     setting: Literal['eased', 'full'] = 'eased'
     aim: float | None = None
+    exploration: float = 0.0
     bags: Path | None = None
     objects: tuple[str, ...] | None = None
 

@@ -11,13 +11,13 @@ from typing import Annotated
 
 import typer
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
-from pydantic import BaseModel, ConfigDict
 
 from mtopt_bringup import figures
 from mtopt_bringup.cadence import read_cadence, summarise
 from mtopt_bringup.dataset_summary import Example, examples, growth, mistakes
 from mtopt_bringup.episode_workers import ROBOT
 from mtopt_bringup.evaluation import Evaluation, TaskResult, rows_of, verdict
+from mtopt_bringup.stages import StageRecord
 from mtopt_core.catalogue import Catalogue
 from mtopt_core.checkpoint import AnyManifest, load_manifest, newest_checkpoint
 from mtopt_core.configuration import MAIN
@@ -36,23 +36,6 @@ MISTAKES_SHOWN = 8
 
 class EmptyFolderError(MtoptError):
     """There is nothing to report on."""
-
-
-class StageRecord(BaseModel):
-    """Something done to make the data, for the report's last section.
-
-    Attributes:
-        name: For programs.
-        title: What was done, for people.
-        command: How; empty when nothing was left to do.
-        seconds: How long it took.
-    """
-
-    model_config = ConfigDict(extra='forbid', frozen=True)
-    name: str
-    title: str
-    command: str
-    seconds: float
 
 
 def report(

@@ -89,6 +89,9 @@ def simulate(
             'where the objects are, which no robot knows: a better teacher than a real cell has.',
         ),
     ] = None,
+    exploration: Annotated[
+        float, typer.Option(min=0, max=1, help='Share of random moves among those of the learned policy.')
+    ] = 0.0,
     setting: Annotated[
         Literal['eased', 'full'], typer.Option(help='Action space of scripted episodes; a checkpoint brings its own.')
     ] = 'eased',
@@ -107,6 +110,7 @@ def simulate(
         checkpoint=None if checkpoint is None else find_checkpoint(checkpoint),
         setting=setting,
         aim=aim,
+        exploration=exploration,
         bags=data.bags,
     )
     data.bags.mkdir(parents=True, exist_ok=True)

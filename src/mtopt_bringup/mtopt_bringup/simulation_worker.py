@@ -37,7 +37,9 @@ class Worker:
         torch.set_num_threads(1)  # the cores belong to the other workers
         tasks, configuration = workplace.tasks, workplace.configuration
         self._workplace = workplace
-        self._learned = None if workplace.checkpoint is None else QFunctionPolicy.load(workplace.checkpoint, tasks)
+        self._learned = None
+        if workplace.checkpoint is not None:
+            self._learned = QFunctionPolicy.load(workplace.checkpoint, tasks, exploration=workplace.exploration)
         space, wanted = getattr(ActionSpace, workplace.setting)(configuration.step), SCRIPTED_VIEWS
         if self._learned is not None:
             space, wanted = self._learned.manifest.action_space, wanted | set(self._learned.manifest.network.views)

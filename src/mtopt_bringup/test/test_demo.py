@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from mtopt_bringup.demo import QUICK, State, stages_of
-from mtopt_bringup.report import StageRecord
+from mtopt_bringup.demo import QUICK, stages_of
+from mtopt_bringup.stages import StageRecord, State
 from mtopt_collector.cadence import cadence_file
 from mtopt_core.errors import ConfigurationError
 from mtopt_core.paths import DataFolder

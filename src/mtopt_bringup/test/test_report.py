@@ -8,8 +8,9 @@ import pytest
 from mtopt_bringup.cadence import CadenceError, read_cadence, summarise
 from mtopt_bringup.dataset_summary import examples, growth, mistakes
 from mtopt_bringup.evaluation import Evaluation, TaskResult
-from mtopt_bringup.report import EmptyFolderError, StageRecord, report, write_report
+from mtopt_bringup.report import EmptyFolderError, report, write_report
 from mtopt_bringup.simulate import simulate
+from mtopt_bringup.stages import StageRecord
 from mtopt_collector.cadence import cadence_file
 from mtopt_core.catalogue import Catalogue
 from mtopt_core.episode import Outcome, Verdict

@@ -1,0 +1,105 @@
+"""`mtopt bootstrap`: a dataset made as the paper's was, by crude scripts first, then by ever better policies."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from mtopt_bringup.stages import Stage, State, carry_out
+from mtopt_bringup.task_mixture import IMBALANCED
+
+AIM = 0.01
+"""Error of the aim of the script, m: a teacher good enough to learn from in an hour."""
+
+EXPLORATION = 0.1
+"""Share of random moves while learned policies collect."""
+
+SEEDS_PER_BOOTSTRAP = 1000
+"""Every round is a series of its own; bootstraps of different seeds share none."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a bootstrap consists of.
+
+    Attributes:
+        out: Folder of data and models.
+        scripted: Scripted episodes, the start of everything.
+        rounds: Rounds of training and collecting with what was learned.
+        episodes: Learned episodes per round.
+        steps: Gradient steps per round.
+        seed: Of everything random.
+        workers: Simulation processes; 0 for one per core.
+        threads: CPU threads of training; 0 for all.
+    """
+
+    out: Path
+    scripted: int
+    rounds: int
+    episodes: int
+    steps: int
+    seed: int
+    workers: int
+    threads: int
+
+
+def bootstrap(
+    out: Annotated[Path, typer.Option(help='Folder of data and models.')],
+    scripted: Annotated[int, typer.Option(min=1, help='Scripted episodes, the start of everything.')] = 4000,
+    rounds: Annotated[int, typer.Option(min=0, help='Rounds of training and collecting.')] = 4,
+    episodes: Annotated[int, typer.Option(min=1, help='Episodes of the learned policy in each round.')] = 2000,
+    steps: Annotated[int, typer.Option(min=1, help='Gradient steps in each round.')] = 2000,
+    seed: Annotated[int, typer.Option(min=0, help='Of everything random.')] = 0,
+    workers: Annotated[int, typer.Option(min=0, help='Simulation processes; 0 takes one per core.')] = 0,
+    threads: Annotated[int, typer.Option(min=0, help='CPU threads of training; 0 takes all cores.')] = 0,
+) -> None:
+    """Make a dataset from nothing: scripted episodes, then rounds of learning and collecting with what was learned.
+
+    Tasks are drawn as unevenly as the paper's: mostly the two broad ones. The simulator's truth stands in for the
+    success detector. Ctrl-C stops; the same command goes on from there.
+    """
+    plan = Plan(out, scripted, rounds, episodes, steps, seed, workers, threads)
+    console = Console()
+    path = out / 'bootstrap.json'
+    started = time.monotonic()
+    carry_out(stages_of(plan), State.load(path), path, f'mtopt bootstrap --out {out}', console)
+    console.rule(align='left')
+    console.print(f'{time.monotonic() - started:.0f} s; {scripted + rounds * episodes} episodes in [bold]{out}[/]')
+
+
+def stages_of(plan: Plan) -> list[Stage]:
+    """Return the stages of a bootstrap: scripted episodes, then training and collecting in turn."""
+    models = plan.out / 'models'
+
+    def simulate(round_number: int, number: int, *options: str) -> list[str]:
+        series = plan.seed * SEEDS_PER_BOOTSTRAP + round_number
+        return [
+            *('simulate', '--out', str(plan.out), '--tasks', IMBALANCED, '--workers', str(plan.workers)),
+            *('--seed', str(series), '--episodes', str(number), *options),
+        ]
+
+    def train(round_number: int) -> list[str]:
+        return [
+            *('train', '--bags', str(plan.out), '--out', str(models), '--outcomes', 'simulator'),
+            *('--steps', str(plan.steps * round_number), '--threads', str(plan.threads)),
+            *('--set', f'seed={plan.seed}'),
+        ]
+
+    learned = ('--policy', 'learned', '--checkpoint', str(models / 'policy'), '--exploration', str(EXPLORATION))
+    stages = [Stage('scripted', 'Collect with scripts', partial(simulate, 0, plan.scripted, '--aim', str(AIM)))]
+    for number in range(1, plan.rounds + 1):
+        stages += [
+            Stage(f'train-{number}', f'Round {number}: learn from all of it', partial(train, number)),
+            Stage(
+                f'collect-{number}',
+                f'Round {number}: collect with what was learned',
+                partial(simulate, number, plan.episodes, *learned),
+            ),
+        ]
+    return stages

@@ -1,0 +1,133 @@
+"""A long job as stages, each a command of mtopt: printed before it runs, interrupted by Ctrl-C, gone on with later."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+from pydantic import BaseModel, ConfigDict, ValidationError
+from rich.console import Console
+
+from mtopt_bringup.interruption import Interruption
+from mtopt_core.errors import ConfigurationError, MtoptError
+
+
+class StageError(MtoptError):
+    """A stage failed."""
+
+
+class StageRecord(BaseModel):
+    """A stage that was carried out.
+
+    Attributes:
+        name: For programs.
+        title: What was done, for people.
+        command: How; empty when nothing was left to do.
+        seconds: How long it took.
+    """
+
+    model_config = ConfigDict(extra='forbid', frozen=True)
+    name: str
+    title: str
+    command: str
+    seconds: float
+
+
+class State(BaseModel):
+    """How far a job is; a file beside its data.
+
+    Attributes:
+        round: A job that is complete can be done again on top of it; this is the round that runs.
+        stages: Carried out in this round.
+    """
+
+    model_config = ConfigDict(extra='forbid')
+    round: int = 1
+    stages: list[StageRecord] = []
+
+    @classmethod
+    def load(cls, path: Path) -> State:
+        """Read the state, a new one where there is none.
+
+        Raises:
+            ConfigurationError: The file is damaged.
+        """
+        try:
+            return cls.model_validate_json(path.read_text()) if path.exists() else cls()
+        except ValidationError as error:
+            raise ConfigurationError(f'{path} is damaged ({error.error_count()} errors); remove it') from None
+
+    def save(self, path: Path) -> None:
+        """Write the state, whole or not at all."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix('.partial')
+        partial.write_text(self.model_dump_json(indent=1))
+        partial.rename(path)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One command of a job.
+
+    Attributes:
+        name: For the state; no two of a job have the same.
+        title: What it does, for people.
+        arguments: Of `mtopt`, looked up when the stage starts; none when there is nothing left to do.
+    """
+
+    name: str
+    title: str
+    arguments: Callable[[], list[str] | None]
+
+
+def carry_out(stages: Sequence[Stage], state: State, path: Path, again: str, console: Console) -> None:
+    """Run the stages that are not done yet, saving the state after each.
+
+    Args:
+        stages: Of this round.
+        state: How far the job is.
+        path: Where the state is saved.
+        again: The command that goes on after Ctrl-C.
+        console: Where titles and commands are shown.
+
+    Raises:
+        StageError: A stage's command failed.
+        typer.Exit: Ctrl-C.
+    """
+    state.save(path)
+    done = {record.name for record in state.stages}
+    if state.round > 1 or done:
+        console.print(f'going on in {path.parent}: round {state.round}, {len(done)} of {len(stages)} stages done')
+    for number, stage in enumerate(stages, 1):
+        if stage.name in done:
+            continue
+        console.rule(f'[bold]{number}/{len(stages)}[/] {stage.title}', align='left')
+        with Interruption() as interruption:
+            record = _carry_out(stage, console, interruption)
+        if record is None:
+            console.print(f'\nstopped; everything is kept in {path.parent}, `{again}` goes on from here')
+            raise typer.Exit(130)
+        state.stages.append(record)
+        state.save(path)
+
+
+def _carry_out(stage: Stage, console: Console, interruption: Interruption) -> StageRecord | None:
+    """Run a stage's command; return what was done, or none when it was interrupted."""
+    arguments = stage.arguments()
+    started = time.monotonic()
+    command = '' if arguments is None else shlex.join(['mtopt', *arguments])
+    if arguments is not None:
+        console.print(f'[dim]$ {command}[/]', highlight=False, soft_wrap=True)
+        # Ctrl-C reaches the command too, which ends its work in order.
+        status = subprocess.run([sys.executable, '-m', 'mtopt_core.cli', *arguments]).returncode
+        if interruption.requested:
+            return None
+        if status != 0:
+            raise StageError(f'stage {stage.name!r} failed; its own message is above. Again: {command}')
+    return StageRecord(name=stage.name, title=stage.title, command=command, seconds=time.monotonic() - started)
