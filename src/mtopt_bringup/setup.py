@@ -31,6 +31,7 @@ setup(
             f'report = {NAME}.report:report',
             f'bootstrap = {NAME}.bootstrap:bootstrap',
             f'demo = {NAME}.demo:demo',
+            f'study = {NAME}.study:study',
         ],
     },
 )

@@ -48,6 +48,12 @@ class Plan:
     workers: int
     threads: int
 
+    @property
+    def command(self) -> str:
+        """The command that makes it, without what depends on the machine."""
+        sizes = f'--scripted {self.scripted} --rounds {self.rounds} --episodes {self.episodes} --steps {self.steps}'
+        return f'mtopt bootstrap {sizes} --seed {self.seed}'
+
 
 def bootstrap(
     out: Annotated[Path, typer.Option(help='Folder of data and models.')],

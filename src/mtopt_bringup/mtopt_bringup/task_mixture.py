@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mtopt_core.errors import ConfigurationError
-from mtopt_core.tasks import Task, TaskSet
+from mtopt_core.tasks import TaskSet
 
 UNIFORM, IMBALANCED = 'uniform', 'imbalanced'
 # The paper's robots tried the two broad tasks far more often than all others together.
@@ -40,13 +40,9 @@ class TaskMixture:
             chosen = tuple(tasks[name.strip()] for name in text.split(',') if name.strip())
         if not chosen:
             raise ConfigurationError(f'no task in {text!r}; name some, or say {UNIFORM} or {IMBALANCED}')
-        weights = np.array([BROAD_WEIGHT if text == IMBALANCED and _is_broad(task) else 1.0 for task in chosen])
+        weights = np.array([BROAD_WEIGHT if text == IMBALANCED and task.broad else 1.0 for task in chosen])
         return cls(tuple(task.name for task in chosen), weights / weights.sum())
 
     def draw(self, rng: np.random.Generator) -> str:
         """Draw a task."""
         return self.tasks[rng.choice(len(self.tasks), p=self.shares)]
-
-
-def _is_broad(task: Task) -> bool:
-    return task.object is None and task.section is None

@@ -41,6 +41,11 @@ class Task(BaseModel):
     object: str | None = None
     section: str | None = None
 
+    @property
+    def broad(self) -> bool:
+        """Whether it is its skill's general task, which any object or any section solves."""
+        return self.object is None and self.section is None
+
 
 class TaskSet(BaseModel):
     """All tasks and skills, in one-hot order."""

@@ -47,7 +47,9 @@ def updater(first: PeakedQ, second: PeakedQ, mask: list[bool], monte_carlo: bool
     targets = TargetNetworks(first, rate=0.1, lag=10)
     targets.lagged.load_state_dict(second.state_dict())
     cem = CrossEntropyMethod(EASED, samples=256, elites=8, iterations=4)
-    return BellmanUpdater(targets, cem, np.array([[mask, mask]]), discount=0.9, monte_carlo=monte_carlo, precision=FLOAT32)
+    return BellmanUpdater(
+        targets, cem, np.array([[mask, mask]]), discount=0.9, monte_carlo=monte_carlo, precision=FLOAT32
+    )
 
 
 def label(bellman: BellmanUpdater, successes: list[bool], remaining: list[int], next_states: States) -> np.ndarray:

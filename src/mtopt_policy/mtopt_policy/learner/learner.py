@@ -70,7 +70,9 @@ class Learner:
         self._configuration = configuration
         self._impersonation = impersonation
         self._precision = precision
-        self._bellman_updater = BellmanUpdater(self.targets, cem, masks, targets.discount, targets.monte_carlo, precision)
+        self._bellman_updater = BellmanUpdater(
+            self.targets, cem, masks, targets.discount, targets.monte_carlo, precision
+        )
         self._train_buffer = TrainBuffer(targets.age_limit)
         self._loader = Loader(log_replay.store, len(tasks))
         self._background = ThreadPoolExecutor(1, 'loader')

@@ -1,0 +1,169 @@
+"""The paper's comparisons as data: what is trained, what is measured, and what the paper found.
+
+A `Run` is one way to train a policy on a dataset; several studies may share it. A `Study` compares runs on some tasks.
+Paper figures come from sections VII-B to VII-F, Tables I and II, and Fig. 10.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mtopt_core.errors import ConfigurationError
+from mtopt_core.tasks import TaskSet
+
+RARE = 'lift-sausage'
+"""The rare lift of the paper's section VII-E."""
+
+BROAD = ('lift-any', 'place-any')
+
+UNIFORM = ('--set', 'rebalancing.tasks=uniform', '--set', 'rebalancing.success_share=null')
+"""No re-balancing: batches are as the data are."""
+
+SHORT = 0.5
+"""Share of the gradient steps that runs of indicative studies make."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One way to train.
+
+    Attributes:
+        options: Of `mtopt train`, beside data, folder, steps and seed.
+        learned: Tasks it learns, empty for all; only these are evaluated.
+        share_of_steps: Of the gradient steps asked for.
+    """
+
+    options: tuple[str, ...] = ()
+    learned: tuple[str, ...] = ()
+    share_of_steps: float = 1.0
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """Of `mtopt train`, the tasks included."""
+        return (*self.options, *(('--tasks', ','.join(self.learned)) if self.learned else ()))
+
+
+def _sharing(impersonation: str, *options: str) -> Run:
+    return Run(('--impersonation', impersonation, *options))
+
+
+def _variant(*settings: str) -> Run:
+    return Run(tuple(part for setting in settings for part in ('--set', setting)), share_of_steps=SHORT)
+
+
+def _alone(impersonation: str, *tasks: str) -> Run:
+    return Run(('--impersonation', impersonation), tasks)
+
+
+MT_OPT = 'skill-rebalanced'
+
+RUNS: Mapping[str, Run] = {
+    'none-uniform': _sharing('none', *UNIFORM),
+    'none-rebalanced': _sharing('none'),
+    'all-uniform': _sharing('all', *UNIFORM),
+    'all-rebalanced': _sharing('all'),
+    'skill-uniform': _sharing('skill', *UNIFORM),
+    MT_OPT: _sharing('skill'),
+    'two-tasks': _alone('skill', *BROAD),
+    'rare-alone': _alone('none', RARE),
+    'rare-successes': _alone('successes', RARE),
+    'rare-failures': _alone('skill', RARE),
+    'short': Run(share_of_steps=SHORT),
+    **{f'balance-{share}': _variant(f'rebalancing.success_share={share / 100}') for share in (10, 25, 75, 90)},
+    'monte-carlo': _variant('targets.monte_carlo=true'),
+    'discount-90': _variant('targets.discount=0.9'),
+}
+
+
+@dataclass(frozen=True)
+class Study:
+    """A comparison.
+
+    Attributes:
+        title: What it asks.
+        runs: Names in `RUNS`, in the order to show them; what the paper has of each, empty where it has nothing.
+        tasks: Tasks that are compared; empty for all.
+        seeds: Of the datasets and the trainings.
+        notes: What to know when reading it beside the paper.
+    """
+
+    title: str
+    runs: Mapping[str, str]
+    tasks: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (0, 1, 2)
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def indicative(self) -> bool:
+        """Whether it is one seed and fewer steps: a lead, no result."""
+        return len(self.seeds) == 1
+
+
+STUDIES: Mapping[str, Study] = {
+    'sharing': Study(
+        title='Do sharing episodes across tasks and re-balancing the batches help the tasks with little data?',
+        runs={
+            'none-uniform': '0.10 / 0.32 / 0.94, low-data 0.18 (verified)',
+            'none-rebalanced': '0.16 / 0.55 / 0.85, low-data 0.42 (verified)',
+            'all-uniform': 'below both others (text)',
+            'all-rebalanced': 'below both others (text)',
+            'skill-uniform': 'not found',
+            MT_OPT: '0.29 / 0.58 / 0.89, low-data 0.50 (recalled)',
+        },
+        notes=('Paper: Table II, minimum / mean / maximum over the tasks and the mean of the low-data tasks.',),
+    ),
+    'tasks': Study(
+        title='Does learning twelve tasks at once help the two broad ones, and can a rare one be learned alone?',
+        runs={
+            MT_OPT: 'lift-any 0.89, place-any 0.85, lift-sausage 0.39 (verified)',
+            'two-tasks': 'lift-any 0.82, place-any 0.63 (verified)',
+            'rare-alone': 'near zero; lift-can about 0.01 (verified)',
+        },
+        tasks=(*BROAD, RARE),
+        notes=('Paper: Table I and section VII-D.',),
+    ),
+    'failures': Study(
+        title="What do other tasks' successes and failures teach a rare lift?",
+        runs={
+            'rare-alone': '',
+            'rare-successes': '0.03 (verified)',
+            'rare-failures': '',
+            MT_OPT: '0.39 (verified)',
+        },
+        tasks=(RARE,),
+        notes=('Paper: section VII-E; the successes of all tasks with own failures, then with all failures.',),
+    ),
+    'balance': Study(
+        title='Which share of successes within a task?',
+        runs={
+            'balance-10': '',
+            'balance-25': '',
+            'short': 'kept constant, value not published',
+            'balance-75': '',
+            'balance-90': '',
+        },
+        seeds=(0,),
+    ),
+    'critic': Study(
+        title="Do newer ideas for the critic beat the paper's recipe?",
+        runs={'short': '', 'monte-carlo': '', 'discount-90': ''},
+        seeds=(0,),
+    ),
+}
+
+
+def find_study(name: str) -> Study:
+    """Return a study.
+
+    Raises:
+        ConfigurationError: There is none of that name.
+    """
+    if name not in STUDIES:
+        raise ConfigurationError(f'unknown study {name!r}; known: {", ".join(STUDIES)}')
+    return STUDIES[name]
+
+
+def low_data(tasks: TaskSet) -> tuple[str, ...]:
+    """Return the tasks with little data of their own: all but the broad ones."""
+    return tuple(task.name for task in tasks.tasks if not task.broad)
