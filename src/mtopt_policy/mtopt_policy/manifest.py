@@ -17,7 +17,8 @@ class TrainingRecord(BaseModel):
     Attributes:
         preset: Name of the trainer's preset.
         steps: Gradient steps.
-        impersonation: Impersonation function: `none`, `all` or `skill`.
+        impersonation: Name of the impersonation function.
+        learned: The tasks it was trained for, where not for all.
         episodes: Episodes trained on.
         started_from: Version of the policy it started from, empty for none.
         areas_under_curve: By task, how well Q ranks the last decisions of held-out episodes: 1 is perfect.
@@ -27,6 +28,7 @@ class TrainingRecord(BaseModel):
     preset: str
     steps: int
     impersonation: str
+    learned: tuple[str, ...] = ()
     episodes: int
     started_from: str = ''
     areas_under_curve: dict[str, float] = {}

@@ -41,6 +41,14 @@ def test_an_impersonated_episode_is_a_success_or_a_failure_by_that_tasks_own_out
     ]
 
 
+def test_of_sister_tasks_only_the_successes_can_be_shared():
+    episode = LoggedEpisode(7, 'lift-milk', {'lift-any': True, 'lift-milk': False, 'lift-can': False})
+    assert impersonate(episode, Impersonation.SUCCESSES, TASKS) == [
+        ImpersonatedEpisode(7, 'lift-any', True),
+        ImpersonatedEpisode(7, 'lift-milk', False),
+    ]
+
+
 def test_a_task_nobody_judged_gets_no_example():
     episode = LoggedEpisode(7, 'lift-milk', {'place-any': False})
     assert impersonate(episode, Impersonation.SKILL, TASKS) == []

@@ -8,7 +8,7 @@ import torch
 
 from mtopt_core.checkpoint import load_checkpoint, load_manifest, newest_checkpoint
 from mtopt_core.configuration import CellConfiguration
-from mtopt_core.errors import CheckpointError, ConfigurationError
+from mtopt_core.errors import CheckpointError, ConfigurationError, UnknownTaskError
 from mtopt_core.tasks import TaskSet, load_tasks
 from mtopt_policy.learner.configuration import load_trainer
 from mtopt_policy.learner.impersonation import Impersonation
@@ -123,6 +123,42 @@ def test_new_bags_and_outcomes_are_taken_in_by_reading_again(record, tmp_path):
     record(10)
     made.read()
     assert made.learner.buffers.sizes.sum() > before
+
+
+def test_only_the_tasks_asked_for_are_learned_by_a_network_that_has_a_place_for_all(record, tmp_path):
+    made = training(record(10).data, tmp_path / 'out', learn=('lift-can',))
+    assert made.learner.buffers.sizes.any(axis=1).tolist() == [name == 'lift-can' for name in TASKS.names]
+    run(made, 1)
+    manifest = load_manifest(newest_checkpoint(made.folder.policies), PolicyManifest)
+    assert manifest.training.learned == ('lift-can',)
+    assert manifest.tasks == TASKS.names
+
+
+def test_a_task_to_learn_that_does_not_exist_is_an_error(record, tmp_path):
+    with pytest.raises(UnknownTaskError, match=r"unknown task 'lift-cat'; known: .*lift-can"):
+        training(record(1).data, tmp_path / 'out', learn=('lift-cat',))
+
+
+@pytest.mark.parametrize('follow', [True, False])
+def test_data_that_arrive_meanwhile_are_taken_in_unless_a_run_is_to_be_repeated(record, tmp_path, monkeypatch, follow):
+    monkeypatch.setattr('mtopt_policy.learner.training.REFRESH_SECONDS', 0.0)
+    made = training(record(10).data, tmp_path / 'out', follow=follow)
+    before = made.learner.buffers.sizes.sum()
+    record(10)
+    run(made, 2)
+    assert (made.learner.buffers.sizes.sum() > before) == follow
+
+
+def test_exporting_does_not_change_what_is_learned(record, tmp_path):
+    data = record(25).data
+    states = []
+    for name, seconds in (('never', 1e6), ('always', 1e-6)):
+        made = training(data, tmp_path / name, overrides=(*QUICK, f'export_seconds={seconds}'), follow=False)
+        run(made, 6)
+        assert made.learner.replay.held_out, 'or exports would judge nothing'
+        states.append(made.learner.trainer.state())
+    for key, tensor in states[0].items():
+        torch.testing.assert_close(states[1][key], tensor, rtol=0, atol=0, msg=key)
 
 
 def test_only_the_policies_asked_for_are_kept(record, tmp_path):

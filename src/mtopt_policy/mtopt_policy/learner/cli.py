@@ -38,8 +38,12 @@ def train(
         Setting, typer.Option(help="Action space: eased learns in minutes, full is the paper's.")
     ] = Setting.EASED,
     impersonation: Annotated[
-        Impersonation, typer.Option(help='Which tasks an episode trains: its own, all, or those of its skill.')
+        Impersonation,
+        typer.Option(
+            help='Which tasks an episode trains: its own, all, those of its skill, or of these only others it solves.'
+        ),
     ] = Impersonation.SKILL,
+    tasks: Annotated[str, typer.Option(help='Learn these tasks only, as in lift-any,place-any.')] = '',
     outcomes: Annotated[
         str, typer.Option(help='Whose outcomes count, the first that has one: human, detector, simulator.')
     ] = ','.join(DEFAULT_SOURCES),
@@ -49,6 +53,9 @@ def train(
     change: Annotated[
         list[str] | None, typer.Option('--set', help='Change a value of the preset: --set targets.discount=0.75')
     ] = None,
+    follow: Annotated[
+        bool, typer.Option(help='Take in bags and outcomes that arrive meanwhile; without, a run can be repeated.')
+    ] = True,
     threads: Annotated[int, typer.Option(min=0, help='CPU threads for torch; 0 takes all cores.')] = 0,
 ) -> None:
     """Turn a folder of bags into a policy.
@@ -69,8 +76,10 @@ def train(
             overrides=tuple(change or ()),
             setting=setting.value,
             impersonation=impersonation,
+            learn=tuple(filter(None, tasks.split(','))),
             sources=tuple(outcomes.split(',')),
             start=start,
+            follow=follow,
         )
     )
     with progress_bar('reading bags') as progress:

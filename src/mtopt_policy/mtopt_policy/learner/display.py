@@ -98,7 +98,9 @@ def print_data(training: Training, console: Console) -> None:
     )
     for reason, number in replay.left_out.most_common():
         console.print(f'{number} episodes left out: {reason}')
-    empty = names[~sizes.any(axis=1)]
+    if training.options.learn:
+        console.print(f'learning only {", ".join(training.options.learned)}')
+    empty = names[~sizes.any(axis=1) & np.isin(names, training.options.learned)]
     if len(empty):
         console.print(f'[yellow]no episodes, so not learned: {", ".join(empty)}')
     for outcome, name, consequence in (

@@ -4,7 +4,7 @@ It is derived from the bags and can be deleted at any time; a restart reads only
 
     <folder>/layout.json         what a transition looks like
     <folder>/episodes.jsonl      one line per episode, appended after its transitions are on disk
-    <folder>/00000/records       fixed part of the transitions: action, state, decisions remaining, offsets of images
+    <folder>/00000/records       action, state, decisions remaining, places of the images
     <folder>/00000/images        their images, one after another
     <folder>/00001/...           the next `StoreLayout.shard_rows` transitions
 

@@ -22,6 +22,8 @@ class Impersonation(StrEnum):
     """f_all: the episode trains every task."""
     SKILL = 'skill'
     """f_skill: the episode trains the tasks of its own skill."""
+    SUCCESSES = 'successes'
+    """As f_skill, but without another task's failures: what paper section VII-F compares with for lift-sausage."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ def impersonate(episode: LoggedEpisode, strategy: Impersonation, tasks: TaskSet)
     """
     expanded_episodes = []
     for task in impersonated_tasks(episode.task, strategy, tasks):
-        if task in episode.outcomes:
+        shared = strategy != Impersonation.SUCCESSES or task == episode.task or episode.outcomes.get(task, False)
+        if shared and task in episode.outcomes:
             expanded_episodes.append(ImpersonatedEpisode(episode.index, task, episode.outcomes[task]))
     return expanded_episodes

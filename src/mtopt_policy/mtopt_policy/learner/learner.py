@@ -7,6 +7,7 @@ is drawn from the seed and the number of the gradient step, so that a run can be
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -37,6 +38,15 @@ DRAW, LABEL, LOAD, TRAIN = range(4)
 class Learner:
     """All parts of the learner, one gradient step at a time.
 
+    Args:
+        log_replay: Reads the data.
+        network: The network to train.
+        tasks: All tasks, in one-hot order.
+        configuration: How it learns.
+        impersonation: Impersonation function.
+        learned: The tasks that are learned; the buffers of others stay empty.
+        precision: How the networks are evaluated.
+
     Attributes:
         trainer: The trainer, for its state.
         targets: The target networks; the averaged one is the policy.
@@ -52,6 +62,7 @@ class Learner:
         tasks: TaskSet,
         configuration: TrainerConfiguration,
         impersonation: Impersonation,
+        learned: Collection[str],
         precision: Precision,
     ) -> None:
         targets, action_space = configuration.targets, log_replay.store.layout.action_space
@@ -69,6 +80,7 @@ class Learner:
         self._tasks = tasks
         self._configuration = configuration
         self._impersonation = impersonation
+        self._learned = frozenset(learned)
         self._precision = precision
         self._bellman_updater = BellmanUpdater(
             self.targets, cem, masks, targets.discount, targets.monte_carlo, precision
@@ -114,6 +126,7 @@ class Learner:
             impersonated
             for episode in episodes
             for impersonated in impersonate(episode, self._impersonation, self._tasks)
+            if impersonated.task in self._learned
         ]
 
     def _label(self, step: int) -> None:

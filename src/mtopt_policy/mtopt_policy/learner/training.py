@@ -45,14 +45,17 @@ class TrainingOptions:
     Attributes:
         data: The collected data.
         out: Folder of the training; one that holds a trainer's state is gone on with.
-        tasks: The tasks to learn.
+        tasks: All tasks the networks know.
         cell: Its step scales the actions.
         preset: Trainer preset.
         overrides: Changes of the preset, `name=value`.
         setting: Action space: `eased`, or `full` as the paper's.
         impersonation: Impersonation function.
+        learn: Names of the tasks to learn, none for all; the one-hot has a place for every task all the same.
         sources: Whose outcomes count, the first that has one.
         start: Checkpoint of a policy to start from, or a folder of them, whose newest is taken.
+        follow: Whether bags and outcomes that arrive during the training are taken in. Without, a run can be repeated:
+            the same data and seed give the same weights.
     """
 
     data: DataFolder
@@ -63,8 +66,15 @@ class TrainingOptions:
     overrides: tuple[str, ...] = ()
     setting: Literal['eased', 'full'] = 'eased'
     impersonation: Impersonation = Impersonation.SKILL
+    learn: tuple[str, ...] = ()
     sources: tuple[str, ...] = DEFAULT_SOURCES
     start: Path | None = None
+    follow: bool = True
+
+    @property
+    def learned(self) -> tuple[str, ...]:
+        """Names of the tasks that are learned, in one-hot order."""
+        return tuple(name for name in self.tasks.names if name in self.learn or not self.learn)
 
 
 @dataclass
@@ -106,11 +116,14 @@ class Training:
 
     Raises:
         ConfigurationError: The preset breaks a rule.
+        UnknownTaskError: A task to learn is not in the task set.
         CheckpointError: The checkpoint or the state to go on from is damaged or does not fit.
     """
 
     def __init__(self, options: TrainingOptions) -> None:
         self.options = options
+        for name in options.learn:
+            options.tasks.index(name)
         self.configuration = load_trainer(options.preset, options.overrides)
         self.folder = TrainingFolder(options.out, self.configuration.keep)
         self.measured = Measured()
@@ -128,6 +141,7 @@ class Training:
             options.tasks,
             self.configuration,
             options.impersonation,
+            options.learned,
             Precision.of_this_machine(),
         )
         self._resume()
@@ -177,7 +191,8 @@ class Training:
     def run(self, steps: int, stop: threading.Event, observer: Observer) -> None:
         """Make gradient steps until there are `steps` in all, or until told to stop; then export.
 
-        New bags and outcomes are taken in while it runs. A training runs once: another on the same folder goes on.
+        New bags and outcomes are taken in while it runs, if the options say so. A training runs once: another on the
+        same folder goes on.
 
         Args:
             steps: Gradient steps, those of earlier runs included.
@@ -200,7 +215,7 @@ class Training:
                     speed = INTERVAL / (now - interval_start)
                     observer.stepped(self.step, monitor.write(self.step, self.learner.buffers.sizes, speed))
                     interval_start = now
-                if now - refreshed > REFRESH_SECONDS:
+                if self.options.follow and now - refreshed > REFRESH_SECONDS:
                     self.read()
                     refreshed = now
                 if now - exported > self.configuration.export_seconds:
@@ -269,6 +284,7 @@ class Training:
             preset=options.preset,
             steps=self.step,
             impersonation=options.impersonation,
+            learned=options.learned if options.learn else (),
             episodes=len(self.learner.replay.training),
             started_from=self._started_from,
             areas_under_curve=areas,
