@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -40,7 +40,7 @@ class Job:
         episode_id: Its id.
         task: Name of the task to attempt.
         seed: Of the scene, the start pose and the policy.
-        policy: `scripted`, `learned` or `mixture`.
+        policy: `scripted`, the name of a checkpoint of the workplace, or `mixture` of scripted and `learned`.
         object_present: The scene surely holds the object to be lifted.
     """
 
@@ -86,8 +86,8 @@ class Workplace:
         configuration: Step limits and recording.
         tasks: The tasks.
         image_size: Side of the rendered images, px; 0 renders none.
-        checkpoint: The learned policy's, if a job asks for it.
-        setting: Action space of the scripted policy where there is no checkpoint to take it from.
+        checkpoints: Learned policies by the names jobs ask for them by.
+        setting: Action space of the scripted policy where there is no checkpoint to take it from, the first's then.
         aim: Standard deviation, m, of the scripted policy's aim at an object it is told of; none for no aim.
         exploration: Share of random moves among those of the learned policy.
         bags: Folder for bags; none writes none.
@@ -97,7 +97,7 @@ class Workplace:
     configuration: CellConfiguration
     tasks: TaskSet
     image_size: int = 64
-    checkpoint: Path | None = None
+    checkpoints: Mapping[str, Path] = field(default_factory=dict)
     setting: Literal['eased', 'full'] = 'eased'
     aim: float | None = None
     exploration: float = 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -14,20 +15,22 @@ from typing import Annotated
 import numpy as np
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from mtopt_bringup.episode_workers import ROBOT, Job, Result, Workplace, run_jobs
-from mtopt_bringup.evaluation import Evaluation, TaskResult, rows_of, verdict
+from mtopt_bringup.evaluation import Evaluation, TaskResult
+from mtopt_bringup.evaluation_table import table_of
 from mtopt_bringup.interruption import Interruption
 from mtopt_bringup.task_mixture import UNIFORM, TaskMixture
-from mtopt_core.checkpoint import find_checkpoint
+from mtopt_core.checkpoint import find_checkpoint, load_manifest
 from mtopt_core.configuration import load_cell
 from mtopt_core.episode import new_episode_id
+from mtopt_core.errors import ConfigurationError
 from mtopt_core.label_store import SIMULATOR, LabelStore
 from mtopt_core.paths import DataFolder
-from mtopt_core.progress import progress_bar
-from mtopt_core.statistics import paired_test
+from mtopt_core.progress import Report, progress_bar, silent
 from mtopt_core.tasks import TaskSet, load_tasks
+from mtopt_policy.manifest import PolicyManifest
+from mtopt_policy.policies import LEARNED, MIXTURE, SCRIPTED
 
 EVALUATION_STREAM = 1
 """Keeps the seeds of an evaluation apart from those `mtopt simulate` draws from the same number."""
@@ -36,16 +39,21 @@ EVALUATION_STREAM = 1
 class Policy(StrEnum):
     """Policies that can be evaluated."""
 
-    SCRIPTED = 'scripted'
-    LEARNED = 'learned'
+    SCRIPTED = SCRIPTED
+    LEARNED = LEARNED
 
 
 def evaluate(
     checkpoint: Annotated[
-        Path | None, typer.Option(help='The learned policy: a checkpoint, or a folder of them, then the newest.')
+        list[str] | None,
+        typer.Option(
+            metavar='[NAME=]PATH',
+            help='A learned policy: a checkpoint, or a folder of them, then the newest. Several are compared, '
+            'each called by its NAME, or by its version where it has none.',
+        ),
     ] = None,
     policy: Annotated[
-        list[Policy] | None, typer.Option(help='Evaluate this one; several are compared. Learned by default.')
+        list[Policy] | None, typer.Option(help='Evaluate the script, the learned policies (the default), or both.')
     ] = None,
     tasks: Annotated[str, typer.Option(help='uniform for all, or names separated by commas.')] = UNIFORM,
     episodes: Annotated[int, typer.Option(min=1, help='Per task and policy.')] = 100,
@@ -59,40 +67,109 @@ def evaluate(
 
     A lift's scene holds the object that is to be lifted, a place starts with an object in the hand. One policy is
     called better than another only where their 95 % Wilson intervals do not overlap.
+
+    Example: `mtopt evaluate --checkpoint mine=out/models/policy --checkpoint theirs=out/other/policy`
     """
     known = load_tasks()
-    policies = tuple(dict.fromkeys(one.value for one in policy or [Policy.LEARNED]))
-    names = TaskMixture.parse(tasks, known).tasks
-    data = None if bags is None else DataFolder(bags)
+    checkpoints = named_checkpoints(checkpoint or (), known)
     workplace = Workplace(
-        load_cell(),
-        known,
-        image_size,
-        checkpoint=None if checkpoint is None else find_checkpoint(checkpoint),
-        bags=None if data is None else data.bags,
+        load_cell(), known, image_size, checkpoints=checkpoints, bags=None if bags is None else DataFolder(bags).bags
     )
+    names = TaskMixture.parse(tasks, known).tasks
+    policies = _asked_for(policy or [Policy.LEARNED], checkpoints)
+    with Interruption() as interruption, progress_bar('evaluating') as progress:
+        evaluation = run_evaluation(
+            workplace, policies, names, episodes, seed, workers or os.cpu_count() or 1, progress, interruption
+        )
+    if interruption.requested:
+        print(f'stopped; {evaluation.episodes} of {episodes} episodes were tried by every policy on every task')
+    if evaluation.episodes:
+        Console().print(table_of(evaluation, known))
+        if json is not None:
+            evaluation.save(json)
+
+
+def named_checkpoints(texts: Iterable[str], tasks: TaskSet) -> dict[str, Path]:
+    """Return the checkpoints of a command line's `[NAME=]PATH` by name: a single one without is called `learned`.
+
+    Raises:
+        CheckpointError: There is none, or it is not of a policy for these tasks.
+        ConfigurationError: A name is taken, or is more than a word.
+    """
+    given = list(texts)
+    found: dict[str, Path] = {}
+    for text in given:
+        name, _, path = text.partition('=') if '=' in text else ('', '', text)
+        checkpoint = find_checkpoint(Path(path))
+        manifest = load_manifest(checkpoint, PolicyManifest)
+        manifest.require_fit(tasks)
+        name = name or (LEARNED if len(given) == 1 else manifest.version)
+        taken = (SCRIPTED, MIXTURE, *found)
+        if name in taken or not re.fullmatch(r'\w[\w.+-]*', name):
+            raise ConfigurationError(
+                f'--checkpoint {text} cannot be called {name!r}; say NAME=PATH with a name of letters, digits and '
+                f'. + - _ that is not taken ({", ".join(taken)})'
+            )
+        found[name] = checkpoint
+    return found
+
+
+def _asked_for(kinds: Sequence[Policy], checkpoints: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of the policies to evaluate, in the order asked for.
+
+    Raises:
+        ConfigurationError: Learned ones are asked for and none is given.
+    """
+    learned = tuple(checkpoints)
+    if Policy.LEARNED in kinds and not learned:
+        raise ConfigurationError('no learned policy to evaluate: say which by --checkpoint, or --policy scripted')
+    names = [name for kind in kinds for name in (learned if kind is Policy.LEARNED else (SCRIPTED,))]
+    return tuple(dict.fromkeys(names))
+
+
+def run_evaluation(
+    workplace: Workplace,
+    policies: Sequence[str],
+    tasks: Sequence[str],
+    episodes: int,
+    seed: int,
+    workers: int,
+    progress: Report = silent,
+    interruption: Interruption | None = None,
+) -> Evaluation:
+    """Measure policies on the same seeds.
+
+    Args:
+        workplace: Names the checkpoints of learned policies. With a folder for bags, the true outcomes are stored
+            beside it.
+        policies: `scripted` and names of the workplace's checkpoints.
+        tasks: Names of the tasks.
+        episodes: Per task and policy.
+        seed: Of the evaluation.
+        workers: Number of processes.
+        progress: Told how many episodes are done.
+        interruption: Ends it early; what every policy has tried on every task by then is evaluated.
+
+    Raises:
+        WorkerError: A worker died or could not start.
+        MtoptError: An episode could not be simulated or its bag not be written.
+    """
     jobs = [
-        evaluation_job(name, task, (seed, number, known.index(task)))
+        evaluation_job(policy, task, (seed, number, workplace.tasks.index(task)))
         for number in range(episodes)
-        for task in names
-        for name in policies
+        for task in tasks
+        for policy in policies
     ]
     results = []
-    with Interruption() as interruption, progress_bar('evaluating') as report:
-        wanted = takewhile(lambda _: not interruption.requested, jobs)
-        for result in run_jobs(workplace, wanted, workers or os.cpu_count() or 1):
-            results.append(result)
-            report(len(results), len(jobs))
-    if data is not None:
-        store = LabelStore(data)
+    wanted = takewhile(lambda _: interruption is None or not interruption.requested, jobs)
+    for result in run_jobs(workplace, wanted, workers):
+        results.append(result)
+        progress(len(results), len(jobs))
+    if workplace.bags is not None:
+        store = LabelStore(DataFolder(workplace.bags.parent))
         store.add_many(SIMULATOR, '', {result.job.episode_id: result.outcomes for result in results})
         store.close()
-    evaluation = evaluation_of(results, seed, policies, names)
-    if json is not None:
-        evaluation.save(json)
-    Console().print(table_of(evaluation, known))
-    if interruption.requested:
-        print('stopped; the table holds the episodes that every policy has tried on every task')
+    return evaluation_of(results, seed, policies, tasks)
 
 
 def evaluation_job(policy: str, task: str, key: tuple[int, int, int]) -> Job:
@@ -136,27 +213,3 @@ def evaluation_of(results: Iterable[Result], seed: int, policies: Sequence[str],
             for (policy, task), tried in rows.items()
         ),
     )
-
-
-def table_of(evaluation: Evaluation, tasks: TaskSet) -> Table:
-    """Return the evaluation for a terminal."""
-    table = Table('task', title=f'success by the truth, 95 % Wilson interval; seed {evaluation.seed}')
-    for policy in evaluation.policies:
-        table.add_column(policy, justify='right')
-    compared = len(evaluation.policies) == 2
-    if compared:
-        table.add_column('by the intervals')
-        table.add_column('paired p', justify='right')
-    for row in rows_of(evaluation, tasks):
-        cells = [percent_with_interval(result) for result in row]
-        if compared:
-            test = paired_test(row[0].successes, row[1].successes)
-            cells += [verdict(*row), f'{test.p_value:.2g}']
-        table.add_row(row[0].task, *cells)
-    return table
-
-
-def percent_with_interval(result: TaskResult) -> str:
-    """Return a success rate as people write it."""
-    low, high = result.interval
-    return f'{100 * result.rate:.0f} % [{100 * low:.0f}, {100 * high:.0f}]'

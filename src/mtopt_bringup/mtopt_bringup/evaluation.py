@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mtopt_core.errors import MtoptError
 from mtopt_core.statistics import wilson_interval
 from mtopt_core.tasks import TaskSet
+from mtopt_core.whole_file import write_whole
 
 
 class EvaluationError(MtoptError):
-    """An evaluation's file cannot be read."""
+    """An evaluation's file cannot be read or written."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class TaskResult:
     """One policy on one task; episode i of every policy had the same scene, start pose and seed.
 
     Attributes:
-        policy: `scripted`, `learned` or `mixture`.
+        policy: Its name in the comparison: `scripted`, or what its checkpoint is called there.
         model_version: Of the checkpoint, empty for scripted.
         task: Name of the task attempted.
         successes: The true outcome of each episode, in the order of the seeds.
@@ -69,14 +70,25 @@ class Evaluation:
         """The tasks, in the order they were asked for."""
         return tuple(dict.fromkeys(result.task for result in self.results))
 
+    @property
+    def episodes(self) -> int:
+        """Episodes of every policy on every task; 0 where an interruption left none that all had tried."""
+        return len(self.results[0].successes) if self.results else 0
+
     def find(self, policy: str, task: str) -> TaskResult:
         """Return the result of a policy on a task; every policy was evaluated on every task."""
         return next(result for result in self.results if (result.policy, result.task) == (policy, task))
 
     def save(self, path: Path) -> None:
-        """Write the evaluation as JSON."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asdict(self), indent=1) + '\n')
+        """Write the evaluation as JSON, whole or not at all.
+
+        Raises:
+            EvaluationError: It cannot be written.
+        """
+        try:
+            write_whole(path, json.dumps(asdict(self), indent=1) + '\n')
+        except OSError as error:
+            raise EvaluationError(f'evaluation {path} cannot be written: {error.strerror}') from None
 
     @classmethod
     def load(cls, path: Path) -> Evaluation:
@@ -107,6 +119,13 @@ def verdict(first: TaskResult, second: TaskResult) -> str:
         if separates(better, worse):
             return f'{better.policy} is better'
     return 'not told apart'
+
+
+def leaders(results: Sequence[TaskResult]) -> list[TaskResult]:
+    """Return the best policies on a task: all whose intervals do not separate from the best's; none if that is all."""
+    best = max(results, key=lambda result: result.rate)
+    first = [result for result in results if not separates(best, result)]
+    return first if len(first) < len(results) else []
 
 
 def rows_of(evaluation: Evaluation, tasks: TaskSet) -> list[tuple[TaskResult, ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from itertools import cycle
 from typing import Any
 
 import matplotlib as mpl
@@ -13,10 +14,12 @@ from matplotlib.figure import Figure
 
 from mtopt_bringup.dataset_summary import TaskGrowth
 from mtopt_bringup.evaluation import Evaluation
+from mtopt_policy.policies import SCRIPTED
 
 INK, QUIET, GRID = '#1b2530', '#67737e', '#e6eaee'
 SUCCESS, FAILURE = '#1d9a6c', '#c9d1d8'
-POLICY_COLOURS = {'scripted': '#8794a1', 'learned': '#2463d6', 'mixture': '#b4690e'}
+SCRIPTED_COLOUR = '#8794a1'
+LEARNED_COLOURS = ('#2463d6', '#b4690e', '#8b3fc4', '#0f8a8a', '#c2413a', '#5b7a1e')
 STYLE: Any = {
     'font.family': 'DejaVu Sans',
     'font.size': 9,
@@ -63,14 +66,21 @@ def growth(tasks: Sequence[TaskGrowth]) -> str:
         return _svg(figure)
 
 
+def policy_colours(policies: Sequence[str]) -> dict[str, str]:
+    """Return a colour for every policy of a comparison: the script is grey."""
+    learned = cycle(LEARNED_COLOURS)
+    return {policy: SCRIPTED_COLOUR if policy == SCRIPTED else next(learned) for policy in policies}
+
+
 def success_rates(evaluation: Evaluation) -> str:
     """Draw each policy's success per task with its 95 % Wilson interval."""
-    tasks = evaluation.tasks
-    offsets = np.linspace(-0.17, 0.17, len(evaluation.policies)) if len(evaluation.policies) > 1 else [0.0]
+    tasks, colours = evaluation.tasks, policy_colours(evaluation.policies)
+    beside = len(colours)
+    offsets = (np.arange(beside) - (beside - 1) / 2) * min(0.34, 0.8 / beside)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(9.6, 0.42 * len(tasks) + 0.9), layout='constrained')
+        figure = Figure(figsize=(9.6, max(0.42, 0.15 * beside) * len(tasks) + 0.9), layout='constrained')
         axes = figure.subplots()
-        for policy, offset in zip(evaluation.policies, offsets, strict=True):
+        for (policy, colour), offset in zip(colours.items(), offsets, strict=True):
             results = [evaluation.find(policy, task) for task in tasks]
             rates = np.array([result.rate for result in results])
             low, high = np.array([result.interval for result in results]).T
@@ -81,7 +91,7 @@ def success_rates(evaluation: Evaluation) -> str:
                 fmt='o',
                 markersize=6,
                 linewidth=2.2,
-                color=POLICY_COLOURS[policy],
+                color=colour,
                 label=policy,
             )
         axes.set_yticks(range(len(tasks)), tasks, color=INK)
@@ -99,7 +109,7 @@ def histogram(samples: Sequence[float], label: str) -> str:
         figure = Figure(figsize=(3.1, 1.5), layout='constrained')
         axes = figure.subplots()
         top = np.percentile(samples, 99)
-        axes.hist(np.clip(samples, 0, top), bins=40, color=POLICY_COLOURS['learned'], alpha=0.85)
+        axes.hist(np.clip(samples, 0, top), bins=40, color=LEARNED_COLOURS[0], alpha=0.85)
         axes.axvline(float(np.median(samples)), color=INK, linewidth=1)
         axes.set_yticks([])
         axes.spines['left'].set_visible(False)

@@ -16,7 +16,7 @@ from mtopt_bringup import figures
 from mtopt_bringup.cadence import read_cadence, summarise
 from mtopt_bringup.dataset_summary import Example, examples, growth, mistakes
 from mtopt_bringup.episode_workers import ROBOT
-from mtopt_bringup.evaluation import Evaluation, TaskResult, rows_of, verdict
+from mtopt_bringup.evaluation import Evaluation, TaskResult, leaders, rows_of, verdict
 from mtopt_bringup.stages import StageRecord
 from mtopt_core.catalogue import Catalogue
 from mtopt_core.checkpoint import AnyManifest, load_manifest, newest_checkpoint
@@ -95,6 +95,7 @@ def write_report(data: DataFolder, out: Path, stages: Sequence[StageRecord] = ()
         growth_figure=figures.growth(grown),
         evaluation=compared[-1] if compared else None,
         rates_figure=figures.success_rates(compared[-1]) if compared else '',
+        colours=figures.policy_colours(compared[-1].policies) if compared else {},
         comparison=_comparison(compared[-1], tasks) if compared else [],
         history=[_pooled_row(evaluation, tasks) for evaluation in compared],
         examples=[_picture(example) for example in examples(rows, outcomes, truth, tasks)],
@@ -118,14 +119,16 @@ class ComparedRow:
     Attributes:
         task: Its name.
         results: One per policy.
-        verdict: Which policy is better, if that may be said.
-        p_value: Of the paired test on the same seeds; none for a single policy.
+        verdict: Which of two is better, if that may be said.
+        p_value: Of the paired test on the same seeds; none unless two are compared.
+        leaders: Of more than two, the best and those not told apart from it.
     """
 
     task: str
     results: tuple[TaskResult, ...]
-    verdict: str
-    p_value: float | None
+    verdict: str = ''
+    p_value: float | None = None
+    leaders: tuple[TaskResult, ...] = ()
 
 
 def _comparison(evaluation: Evaluation, tasks: TaskSet) -> list[ComparedRow]:
@@ -133,11 +136,12 @@ def _comparison(evaluation: Evaluation, tasks: TaskSet) -> list[ComparedRow]:
 
 
 def _compared(results: tuple[TaskResult, ...]) -> ComparedRow:
+    task = results[0].task
     if len(results) != 2:
-        return ComparedRow(results[0].task, results, '', None)
+        return ComparedRow(task, results, leaders=tuple(leaders(results)))
     first, second = results
     test = paired_test(first.successes, second.successes)
-    return ComparedRow(first.task, results, verdict(first, second), test.p_value)
+    return ComparedRow(task, results, verdict(first, second), test.p_value)
 
 
 def _pooled_row(evaluation: Evaluation, tasks: TaskSet) -> tuple[str, tuple[TaskResult, ...]]:

@@ -26,6 +26,7 @@ from mtopt_core.episode_bag import episode_ids, read_outcomes
 from mtopt_core.label_store import SIMULATOR, LabelStore
 from mtopt_core.paths import DataFolder
 from mtopt_core.tasks import TaskSet, load_tasks
+from mtopt_policy.policies import LEARNED
 
 STORE_EVERY = 1.0
 """Time between two commits of true outcomes, s."""
@@ -107,7 +108,7 @@ def simulate(
         load_cell(),
         known,
         image_size,
-        checkpoint=None if checkpoint is None else find_checkpoint(checkpoint),
+        checkpoints={} if checkpoint is None else {LEARNED: find_checkpoint(checkpoint)},
         setting=setting,
         aim=aim,
         exploration=exploration,

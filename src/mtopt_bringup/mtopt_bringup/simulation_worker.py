@@ -11,7 +11,8 @@ from mtopt_core.configuration import CAMERAS, MAIN, WRIST
 from mtopt_core.description.cell_table import CELL, RIGHT_BIN
 from mtopt_core.episode_bag import write_episode
 from mtopt_policy.action_space import ActionSpace
-from mtopt_policy.policies import choose_policy
+from mtopt_policy.policies import LEARNED, choose_policy
+from mtopt_policy.policy import Policy
 from mtopt_policy.q_policy import QFunctionPolicy
 from mtopt_policy.scripted import ScriptedPolicy
 from mtopt_sim.cell import Cell
@@ -30,19 +31,20 @@ class Worker:
         workplace: What it needs.
 
     Raises:
-        CheckpointError: The policy's checkpoint is damaged or does not fit the tasks.
+        CheckpointError: A policy's checkpoint is damaged or does not fit the tasks.
     """
 
     def __init__(self, workplace: Workplace) -> None:
         torch.set_num_threads(1)  # the cores belong to the other workers
         tasks, configuration = workplace.tasks, workplace.configuration
         self._workplace = workplace
-        self._learned = None
-        if workplace.checkpoint is not None:
-            self._learned = QFunctionPolicy.load(workplace.checkpoint, tasks, exploration=workplace.exploration)
-        space, wanted = getattr(ActionSpace, workplace.setting)(configuration.step), SCRIPTED_VIEWS
-        if self._learned is not None:
-            space, wanted = self._learned.manifest.action_space, wanted | set(self._learned.manifest.network.views)
+        self._learned = {
+            name: QFunctionPolicy.load(path, tasks, exploration=workplace.exploration)
+            for name, path in workplace.checkpoints.items()
+        }
+        spaces = [policy.manifest.action_space for policy in self._learned.values()]
+        space = spaces[0] if spaces else getattr(ActionSpace, workplace.setting)(configuration.step)
+        wanted = SCRIPTED_VIEWS.union(*(policy.views for policy in self._learned.values()))
         cell = Cell(image_size=workplace.image_size or 1, objects=workplace.objects)
         aim = None if workplace.aim is None else ObjectAim(cell, workplace.aim)
         self._scripted = ScriptedPolicy(tasks, space, aim=aim)
@@ -58,12 +60,16 @@ class Worker:
             ActionError: The policy decided on something that cannot be carried out.
             BagError: The bag cannot be written.
         """
-        policy = choose_policy(job.policy, self._scripted, self._learned, SCRIPTED_SHARE)
-        simulated = self._robot.run(policy, job.episode_id, job.task, job.seed, job.object_present)
+        simulated = self._robot.run(self._policy(job.policy), job.episode_id, job.task, job.seed, job.object_present)
         if self._workplace.bags is not None:
             write_episode(self._workplace.bags, simulated.episode, self._workplace.configuration, simulated.outcomes)
         info = simulated.episode.info
         return Result(job, info.policy, info.model_version, simulated.outcomes, info.steps, info.termination)
+
+    def _policy(self, name: str) -> Policy:
+        if name in self._learned:
+            return self._learned[name]
+        return choose_policy(name, self._scripted, self._learned.get(LEARNED), SCRIPTED_SHARE)
 
 
 class ObjectAim:

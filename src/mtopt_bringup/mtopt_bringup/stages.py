@@ -16,6 +16,7 @@ from rich.console import Console
 
 from mtopt_bringup.interruption import Interruption
 from mtopt_core.errors import ConfigurationError, MtoptError
+from mtopt_core.whole_file import write_whole
 
 
 class StageError(MtoptError):
@@ -65,10 +66,7 @@ class State(BaseModel):
 
     def save(self, path: Path) -> None:
         """Write the state, whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix('.partial')
-        partial.write_text(self.model_dump_json(indent=1))
-        partial.rename(path)
+        write_whole(path, self.model_dump_json(indent=1))
 
 
 @dataclass(frozen=True)

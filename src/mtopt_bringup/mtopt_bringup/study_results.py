@@ -13,6 +13,7 @@ from mtopt_bringup.evaluation import Evaluation, TaskResult, pooled
 from mtopt_bringup.studies import Study, low_data
 from mtopt_core.errors import MtoptError
 from mtopt_core.tasks import TaskSet
+from mtopt_core.whole_file import write_whole
 
 
 class ResultError(MtoptError):
@@ -41,11 +42,7 @@ class RunResult(BaseModel):
 
     def save(self, folder: Path) -> None:
         """Write it as `<folder>/<run>/seed-<seed>.json`, whole or not at all."""
-        path = path_of(folder, self.run, self.seed)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix('.partial')
-        partial.write_text(self.model_dump_json() + '\n')
-        partial.rename(path)
+        write_whole(path_of(folder, self.run, self.seed), self.model_dump_json() + '\n')
 
 
 def path_of(folder: Path, run: str, seed: int) -> Path:

@@ -1,16 +1,64 @@
 """Policies are compared on the same seeds, and called better only where the intervals separate."""
 
+import errno
 import json
 
 import pytest
+import torch
 
-from mtopt_bringup.episode_workers import Job, Result
-from mtopt_bringup.evaluate import Policy, evaluate, evaluation_job, evaluation_of, table_of
-from mtopt_bringup.evaluation import Evaluation, EvaluationError, TaskResult, pooled, rows_of, separates, verdict
+from mtopt_bringup.episode_workers import Job, Result, Workplace
+from mtopt_bringup.evaluate import (
+    Policy,
+    evaluate,
+    evaluation_job,
+    evaluation_of,
+    named_checkpoints,
+    run_evaluation,
+)
+from mtopt_bringup.evaluation import (
+    Evaluation,
+    EvaluationError,
+    TaskResult,
+    leaders,
+    pooled,
+    rows_of,
+    separates,
+    verdict,
+)
+from mtopt_bringup.evaluation_table import table_of
 from mtopt_bringup.task_mixture import TaskMixture
+from mtopt_core.checkpoint import save_checkpoint
+from mtopt_core.configuration import load_cell
 from mtopt_core.episode import Outcome, Termination, Verdict
-from mtopt_core.errors import UnknownTaskError
-from mtopt_core.tasks import load_tasks
+from mtopt_core.episode_bag import episode_ids
+from mtopt_core.errors import CheckpointError, ConfigurationError, UnknownTaskError
+from mtopt_core.label_store import SIMULATOR, LabelStore
+from mtopt_core.paths import DataFolder
+from mtopt_core.tasks import TaskSet, load_tasks
+from mtopt_policy.action_space import ActionSpace
+from mtopt_policy.manifest import PolicyManifest
+from mtopt_policy.q_network import QNetwork, QNetworkConfiguration
+
+
+def untrained_policy(folder, version, seed):
+    """Save a network as it is before training: it acts by CEM like any other, differently for each seed."""
+    tasks = load_tasks()
+    torch.manual_seed(seed)
+    configuration = QNetworkConfiguration.small(len(tasks))
+    manifest = PolicyManifest(
+        version=version,
+        tasks=tasks.names,
+        skills=tuple(task.skill for task in tasks.tasks),
+        network=configuration,
+        action_space=ActionSpace.eased(load_cell().step),
+    )
+    return save_checkpoint(folder, QNetwork(configuration).state_dict(), manifest)
+
+
+@pytest.fixture(scope='module')
+def checkpoints(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('policies')
+    return {name: untrained_policy(folder / name, f'v{seed}', seed) for seed, name in enumerate(('one', 'two'))}
 
 
 def result(policy, successes, trials, task='lift-any'):
@@ -30,6 +78,56 @@ def test_the_same_seed_gives_the_same_result_whatever_the_number_of_workers(tmp_
     assert {(row.task, len(row.successes)) for row in one.results} == {('lift-any', 4), ('place-any', 4)}
     other = run(tmp_path, 'other', workers=1, seed=1)
     assert [row.steps for row in other.results] != [row.steps for row in one.results]
+
+
+def test_several_checkpoints_are_compared_on_the_same_scenes_each_by_its_name(checkpoints, tmp_path):
+    path, bags = tmp_path / 'evaluation.json', tmp_path / 'data'
+    named = [f'{name}={checkpoint}' for name, checkpoint in checkpoints.items()]
+    options = {'tasks': 'lift-any', 'episodes': 2, 'workers': 1, 'json': path, 'bags': bags}
+    evaluate(checkpoint=named, policy=[Policy.LEARNED, Policy.SCRIPTED], **options)
+    evaluation = Evaluation.load(path)
+    found = [(row.policy, row.model_version, len(row.successes)) for row in evaluation.results]
+    assert found == [('one', 'v0', 2), ('two', 'v1', 2), ('scripted', '', 2)]
+    store = LabelStore(DataFolder(bags))
+    assert store.all_outcomes([SIMULATOR]).keys() == set(episode_ids(bags / 'bags'))
+    store.close()
+
+
+def test_a_policy_fares_alone_as_it_does_beside_others(checkpoints):
+    def fare(names):
+        workplace = Workplace(load_cell(), load_tasks(), checkpoints={name: checkpoints[name] for name in names})
+        evaluation = run_evaluation(workplace, names, ('place-any',), episodes=2, seed=0, workers=1)
+        return {row.policy: (row.successes, row.steps) for row in evaluation.results}
+
+    together = fare(['one', 'two'])
+    assert together == fare(['one']) | fare(['two'])
+    assert together['one'] != together['two']
+
+
+def test_a_checkpoint_is_called_by_its_name_else_by_its_version_and_a_single_one_learned(checkpoints):
+    one, two, tasks = checkpoints['one'], checkpoints['two'], load_tasks()
+    assert named_checkpoints([str(one)], tasks) == {'learned': one}
+    assert named_checkpoints([str(one), f'my-net.2={two.parent}'], tasks) == {'v0': one, 'my-net.2': two}
+
+
+@pytest.mark.parametrize(
+    ('first', 'second', 'complaint'),
+    [('', '', "cannot be called 'v0'"), ('a=', 'a=', "'a'"), ('scripted=', 'a=', "'scripted'"), ('a/b=', '', "'a/b'")],
+)
+def test_a_name_that_would_be_mistaken_is_refused(checkpoints, first, second, complaint):
+    path = checkpoints['one']
+    with pytest.raises(ConfigurationError, match=complaint):
+        named_checkpoints([f'{first}{path}', f'{second}{path}'], load_tasks())
+
+
+def test_a_checkpoint_that_cannot_be_evaluated_is_refused_before_anything_runs(checkpoints, tmp_path):
+    tasks = TaskSet(skills=load_tasks().skills, tasks=load_tasks().tasks[:3])
+    with pytest.raises(CheckpointError, match='trained for tasks'):
+        named_checkpoints([str(checkpoints['one'])], tasks)
+    with pytest.raises(CheckpointError, match='no checkpoint'):
+        named_checkpoints([str(tmp_path)], load_tasks())
+    with pytest.raises(ConfigurationError, match='--checkpoint'):
+        evaluate(tasks='lift-any')
 
 
 def test_every_policy_gets_the_same_seeds_and_the_object_it_is_asked_for():
@@ -59,6 +157,14 @@ def test_better_is_claimed_only_where_the_intervals_do_not_overlap():
     assert verdict(result('scripted', 2, 5), result('learned', 4, 5)) == 'not told apart'
 
 
+def test_of_several_policies_the_best_and_those_not_told_apart_from_it_lead():
+    low, middle, high = result('a', 10, 100), result('b', 30, 100), result('c', 35, 100)
+    assert leaders([low, middle, high]) == [middle, high]
+    assert leaders([middle, high]) == []
+    table = table_of(Evaluation('', 0, (low, middle, high)), load_tasks())
+    assert ['bold' in next(iter(column.cells)) for column in table.columns] == [False, False, True, True]
+
+
 def test_rows_are_every_task_then_those_of_a_skill_and_all_together_where_that_is_more_than_one():
     tasks, lifts, places = load_tasks(), ('lift-any', 'lift-can'), ('place-any', 'place-bottom')
 
@@ -82,6 +188,21 @@ def test_the_table_shows_rates_with_intervals_and_who_is_better():
     table = table_of(Evaluation('2026-11-23T10:00:00+00:00', 0, rows), load_tasks())
     cells = [next(iter(column.cells)) for column in table.columns]
     assert cells[:4] == ['lift-any', '10 % [6, 17]', '30 % [22, 40]', 'learned is better']
+
+
+def test_an_evaluation_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):
+    path = tmp_path / 'evaluation.json'
+    before = Evaluation('', 0, (result('scripted', 1, 2),))
+    before.save(path)
+
+    def full(_):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr('os.fsync', full)
+    with pytest.raises(EvaluationError, match=r'evaluation\.json cannot be written: No space left'):
+        Evaluation('', 1, ()).save(path)
+    assert Evaluation.load(path) == before
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_what_is_no_evaluation_is_refused_by_name(tmp_path):
