@@ -87,7 +87,7 @@ class SimulatedRobot:
             holding=skill == PLACE,
             require=category if object_present else None,
         )
-        control = EpisodeControl(policy, task, seed, self._configuration.step.max_steps)
+        control = EpisodeControl(policy, task, seed, self._configuration.step)
         observation = self._observe(self._views)
         steps = []
         while (decided := control.decide(observation)) is not None:

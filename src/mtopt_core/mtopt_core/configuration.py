@@ -31,12 +31,14 @@ class StepConfiguration(_Model):
         max_displacement: Largest displacement per axis, m.
         max_yaw_change: Largest turn about the vertical, rad.
         max_steps: Steps after which an episode ends.
+        stuck_steps: Steps in a row without any motion after which it ends too.
     """
 
     duration: Positive = 0.5
     max_displacement: Positive = 0.10
     max_yaw_change: Positive = 0.5
     max_steps: Annotated[int, Field(gt=0)] = 20
+    stuck_steps: Annotated[int, Field(gt=0)] = 2
 
 
 class LimitConfiguration(_Model):

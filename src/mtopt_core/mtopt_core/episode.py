@@ -27,6 +27,7 @@ class Termination(IntEnum):
     STEP_LIMIT = 2
     SCRIPTED_ENDING = 3
     ABORTED = 4
+    STUCK = 5
 
 
 class Verdict(IntEnum):

@@ -6,8 +6,12 @@ import time
 
 import numpy as np
 
+from mtopt_core.configuration import StepConfiguration
 from mtopt_core.episode import Action, Observation, Source, Termination
 from mtopt_policy.policy import Policy
+
+# What counts as motion of the gripper's tip: m, rad.
+MOTION, TURN = 0.005, 0.05
 
 
 class EpisodeControl:
@@ -26,7 +30,7 @@ class EpisodeControl:
         decision_times: Wall time of every decision, s; steps of a scripted ending are none.
     """
 
-    def __init__(self, policy: Policy, task: str, seed: int, max_steps: int):
+    def __init__(self, policy: Policy, task: str, seed: int, step: StepConfiguration):
         """Begin the episode.
 
         Raises:
@@ -38,14 +42,22 @@ class EpisodeControl:
         self.termination = Termination.NONE
         self.q_values: list[float] = []
         self.decision_times: list[float] = []
-        self._max_steps = max_steps
+        self._step = step
+        self._stuck = 0
+        self._before: tuple[Observation, Action] | None = None
 
     def decide(self, observation: Observation) -> Action | None:
         """Return the next action, none once the episode has ended.
 
-        A scripted ending may run beyond the step limit: cut short, the decision before it could not succeed.
+        A scripted ending may run beyond the step limit: cut short, the decision before it could not succeed. An arm
+        that presses on something does not move, whatever it is told: a few such steps end the episode, which has
+        failed, instead of filling it up to the step limit.
         """
         if self.termination != Termination.NONE:
+            return None
+        self._stuck = self._stuck + 1 if self._stands_still(observation) else 0
+        if self._stuck >= self._step.stuck_steps:
+            self.termination = Termination.STUCK
             return None
         start = time.perf_counter()
         action = self.policy.act(observation)
@@ -53,7 +65,7 @@ class EpisodeControl:
         if action.source == Source.ENDING and action.terminate:
             self.termination = Termination.SCRIPTED_ENDING
             return None
-        if action.source != Source.ENDING and self.steps >= self._max_steps:
+        if action.source != Source.ENDING and self.steps >= self._step.max_steps:
             self.termination = Termination.STEP_LIMIT
             return None
         if action.terminate:
@@ -63,4 +75,16 @@ class EpisodeControl:
             self.decision_times.append(elapsed)
         if np.isfinite(action.q_value):
             self.q_values.append(action.q_value)
+        self._before = observation, action
         return action
+
+    def _stands_still(self, observation: Observation) -> bool:
+        """Return whether the last action was a move and nothing came of it."""
+        if self._before is None:
+            return False
+        before, action = self._before
+        if action.source == Source.ENDING or action.close_gripper or action.open_gripper:
+            return False
+        turned = (observation.yaw - before.yaw + np.pi) % (2 * np.pi) - np.pi
+        moved = np.linalg.norm(observation.tip_position - before.tip_position)
+        return bool(moved < MOTION and abs(turned) < TURN)

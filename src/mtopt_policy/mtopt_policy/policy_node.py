@@ -207,8 +207,10 @@ class PolicyNode(Node):
             self._refresh()
         try:
             policy = choose_policy(request.policy, self._scripted, self._watch.current, self.value('scripted_share'))
-            max_steps = request.max_steps or self._cell.step.max_steps
-            return EpisodeControl(policy, request.task, request.seed % 2**63, max_steps)
+            step = self._cell.step
+            if request.max_steps:
+                step = step.model_copy(update={'max_steps': request.max_steps})
+            return EpisodeControl(policy, request.task, request.seed % 2**63, step)
         except UnknownTaskError as error:
             raise EpisodeFaultError(codes.UNKNOWN_TASK, str(error)) from None
         except ConfigurationError as error:

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import count, repeat
+
 import numpy as np
 
+from mtopt_core.configuration import StepConfiguration
 from mtopt_core.episode import Action, Observation, Source, Termination
 from mtopt_policy.episode_control import EpisodeControl
 
-SEEN = Observation(0, {}, np.zeros(7), np.zeros(3), 0.0, False, 0.08, 0.2)
+STEP = StepConfiguration()
 MOVE, TERMINATE = Action(q_value=0.5), Action(terminate=True)
 UP, END = Action(source=Source.ENDING), Action(terminate=True, source=Source.ENDING)
 
@@ -25,12 +29,43 @@ class Recited:
         return next(self._left)
 
 
-def run(*actions: Action, max_steps: int = 20) -> tuple[list[Action], EpisodeControl]:
-    control = EpisodeControl(Recited(*actions), 'lift-any', 0, max_steps)
+def seen(x: float = 0.0, yaw: float = 0.0) -> Observation:
+    return Observation(0, {}, np.zeros(7), np.array([x, 0.0, 0.2]), yaw, False, 0.08, 0.2)
+
+
+def run(*actions: Action, max_steps: int = 20, views: Iterator[Observation] | None = None):
+    control = EpisodeControl(Recited(*actions), 'lift-any', 0, STEP.model_copy(update={'max_steps': max_steps}))
     taken = []
-    while (action := control.decide(SEEN)) is not None:
+    for observation in views or (seen(x=0.02 * step) for step in count()):
+        if (action := control.decide(observation)) is None:
+            break
         taken.append(action)
     return taken, control
+
+
+def test_an_arm_that_does_not_move_though_it_is_told_to_ends_the_episode():
+    taken, control = run(*[MOVE] * 9, views=repeat(seen()))
+    assert len(taken) == STEP.stuck_steps
+    assert control.termination == Termination.STUCK
+
+
+def test_a_turn_in_place_is_a_motion_and_so_is_one_across_half_a_turn():
+    taken, control = run(*[MOVE] * 6, max_steps=5, views=(seen(yaw=3.1 + 0.1 * (step % 2)) for step in count()))
+    assert (len(taken), control.termination) == (5, Termination.STEP_LIMIT)
+    # 3.12 and -3.16 rad are the same direction.
+    assert run(*[MOVE] * 5, views=(seen(yaw=(3.12, 3.12 - 2 * np.pi)[step % 2]) for step in count()))[0] == [MOVE] * 2
+
+
+def test_one_step_without_motion_is_forgiven_once_the_arm_moves_again():
+    places = (seen(x=0.02 * (step // 2)) for step in count())
+    assert run(*[MOVE] * 7, max_steps=6, views=places)[1].termination == Termination.STEP_LIMIT
+
+
+def test_the_gripper_and_a_scripted_ending_may_take_their_time_in_place():
+    close = Action(close_gripper=True)
+    taken, control = run(close, close, close, UP, UP, END, views=repeat(seen()))
+    assert taken == [close, close, close, UP, UP]
+    assert control.termination == Termination.SCRIPTED_ENDING
 
 
 def test_a_terminate_of_the_policy_is_an_action_and_ends_the_episode():

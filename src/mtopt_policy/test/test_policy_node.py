@@ -50,7 +50,7 @@ class PlayedCell:
         self.domain = random.randint(1, 200)
         rclpy.init(domain_id=self.domain)
         self.node = rclpy.create_node('tester', namespace='robot1')
-        self.stamp, self.height, self.closed = SECOND, 0.15, False
+        self.stamp, self.tip, self.closed = SECOND, np.array([0.5, -0.17, 0.15]), False
         self.actions: list[msg.Action] = []
         self.versions: list[msg.ModelVersion] = []
         self.health: list[str] = []
@@ -85,15 +85,13 @@ class PlayedCell:
     def observe(self, cameras: tuple[str, ...] = CAMERAS) -> None:
         for camera in cameras:
             self._images[camera].publish(CompressedImage(header=header(self.stamp), format='jpeg', data=JPEG))
-        seen = Observation(
-            self.stamp, {}, np.zeros(7), np.array([0.5, -0.17, self.height]), 0.0, self.closed, 0.08, self.height
-        )
+        seen = Observation(self.stamp, {}, np.zeros(7), self.tip, 0.0, self.closed, 0.08, float(self.tip[2]))
         stamps = dict.fromkeys(CAMERAS, self.stamp)
         self._observations.publish(observation_to_message(seen, stamps, [f'joint{n}' for n in range(7)]))
 
     def reset(self) -> None:
         self.stamp += SECOND
-        self.height, self.closed = 0.15, False
+        self.tip, self.closed = np.array([0.5, -0.17, 0.15]), False
         self.observe()
         assert self._observations.wait_for_all_acked(Duration(seconds=5))
 
@@ -114,7 +112,8 @@ class PlayedCell:
         self.stamp += SECOND // 4
         self.observe(cameras)
         self.stamp = end
-        self.height = float(np.clip(self.height + action.displacement[2], 0.005, 0.4))
+        self.tip = self.tip + action.displacement
+        self.tip[2] = np.clip(self.tip[2], 0.005, 0.4)
         self.closed = (self.closed or action.close_gripper) and not action.open_gripper
         self.observe(cameras)
 

@@ -24,7 +24,7 @@ def observe(position: np.ndarray, closed: bool) -> Observation:
 
 def play(policy: ScriptedPolicy, task: str, seed: int) -> tuple[list[tuple[Observation, Action]], Termination]:
     """Carry a scripted episode out in an empty cell that follows every action exactly."""
-    control = EpisodeControl(policy, task, seed, STEP.max_steps)
+    control = EpisodeControl(policy, task, seed, STEP)
     seen = observe(np.array([0.5, 0.17, 0.18]), closed=task.startswith('place'))
     steps = []
     while (action := control.decide(seen)) is not None:
