@@ -25,42 +25,59 @@ SEEDS_PER_BOOTSTRAP = 1000
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a bootstrap consists of.
+class Size:
+    """How much of everything there is in a bootstrap.
 
     Attributes:
-        out: Folder of data and models.
         scripted: Scripted episodes, the start of everything.
         rounds: Rounds of training and collecting with what was learned.
         episodes: Learned episodes per round.
         steps: Gradient steps per round.
+    """
+
+    scripted: int = 4000
+    rounds: int = 4
+    episodes: int = 2000
+    steps: int = 2000
+
+
+USUAL = Size()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One bootstrap.
+
+    Attributes:
+        out: Folder of data and models.
+        size: How much of everything.
         seed: Of everything random.
         workers: Simulation processes; 0 for one per core.
         threads: CPU threads of training; 0 for all.
     """
 
     out: Path
-    scripted: int
-    rounds: int
-    episodes: int
-    steps: int
-    seed: int
-    workers: int
-    threads: int
+    size: Size = USUAL
+    seed: int = 0
+    workers: int = 0
+    threads: int = 0
 
     @property
     def command(self) -> str:
-        """The command that makes it, without what depends on the machine."""
-        sizes = f'--scripted {self.scripted} --rounds {self.rounds} --episodes {self.episodes} --steps {self.steps}'
+        """The command that makes the same data anywhere."""
+        size = self.size
+        sizes = f'--scripted {size.scripted} --rounds {size.rounds} --episodes {size.episodes} --steps {size.steps}'
         return f'mtopt bootstrap {sizes} --seed {self.seed}'
 
 
 def bootstrap(
     out: Annotated[Path, typer.Option(help='Folder of data and models.')],
-    scripted: Annotated[int, typer.Option(min=1, help='Scripted episodes, the start of everything.')] = 4000,
-    rounds: Annotated[int, typer.Option(min=0, help='Rounds of training and collecting.')] = 4,
-    episodes: Annotated[int, typer.Option(min=1, help='Episodes of the learned policy in each round.')] = 2000,
-    steps: Annotated[int, typer.Option(min=1, help='Gradient steps in each round.')] = 2000,
+    scripted: Annotated[int, typer.Option(min=1, help='Scripted episodes, the start of everything.')] = USUAL.scripted,
+    rounds: Annotated[int, typer.Option(min=0, help='Rounds of training and collecting.')] = USUAL.rounds,
+    episodes: Annotated[
+        int, typer.Option(min=1, help='Episodes of the learned policy in each round.')
+    ] = USUAL.episodes,
+    steps: Annotated[int, typer.Option(min=1, help='Gradient steps in each round.')] = USUAL.steps,
     seed: Annotated[int, typer.Option(min=0, help='Of everything random.')] = 0,
     workers: Annotated[int, typer.Option(min=0, help='Simulation processes; 0 takes one per core.')] = 0,
     threads: Annotated[int, typer.Option(min=0, help='CPU threads of training; 0 takes all cores.')] = 0,
@@ -70,7 +87,7 @@ def bootstrap(
     Tasks are drawn as unevenly as the paper's: mostly the two broad ones. The simulator's truth stands in for the
     success detector. Ctrl-C stops; the same command goes on from there.
     """
-    plan = Plan(out, scripted, rounds, episodes, steps, seed, workers, threads)
+    plan = Plan(out, Size(scripted, rounds, episodes, steps), seed, workers, threads)
     console = Console()
     path = out / 'bootstrap.json'
     started = time.monotonic()
@@ -93,19 +110,19 @@ def stages_of(plan: Plan) -> list[Stage]:
     def train(round_number: int) -> list[str]:
         return [
             *('train', '--bags', str(plan.out), '--out', str(models), '--outcomes', 'simulator'),
-            *('--steps', str(plan.steps * round_number), '--threads', str(plan.threads)),
+            *('--steps', str(plan.size.steps * round_number), '--threads', str(plan.threads)),
             *('--set', f'seed={plan.seed}'),
         ]
 
     learned = ('--policy', 'learned', '--checkpoint', str(models / 'policy'), '--exploration', str(EXPLORATION))
-    stages = [Stage('scripted', 'Collect with scripts', partial(simulate, 0, plan.scripted, '--aim', str(AIM)))]
-    for number in range(1, plan.rounds + 1):
+    stages = [Stage('scripted', 'Collect with scripts', partial(simulate, 0, plan.size.scripted, '--aim', str(AIM)))]
+    for number in range(1, plan.size.rounds + 1):
         stages += [
             Stage(f'train-{number}', f'Round {number}: learn from all of it', partial(train, number)),
             Stage(
                 f'collect-{number}',
                 f'Round {number}: collect with what was learned',
-                partial(simulate, number, plan.episodes, *learned),
+                partial(simulate, number, plan.size.episodes, *learned),
             ),
         ]
     return stages

@@ -22,6 +22,8 @@ from mtopt_core.tasks import load_tasks
 EVALUATION_SEED = 1000
 """Of every evaluation, so that all policies are tried on the same scenes; datasets have others."""
 
+QUICK = bootstrap.Size(scripted=60, rounds=1, episodes=20, steps=20)
+
 
 @dataclass(frozen=True)
 class Laboratory:
@@ -30,6 +32,7 @@ class Laboratory:
     Attributes:
         out: Folder of datasets, checkpoints and figures.
         results: Folder of result files.
+        size: Of the datasets.
         steps: Gradient steps of a full run.
         episodes: Evaluation episodes per task.
         workers: Simulation processes; 0 for one per core.
@@ -38,6 +41,7 @@ class Laboratory:
 
     out: Path
     results: Path
+    size: bootstrap.Size
     steps: int
     episodes: int
     workers: int
@@ -45,16 +49,7 @@ class Laboratory:
 
     def data(self, seed: int) -> bootstrap.Plan:
         """Return the dataset of a seed."""
-        return bootstrap.Plan(
-            out=self.out / 'data' / f'seed-{seed}',
-            scripted=4000,
-            rounds=4,
-            episodes=1500,
-            steps=1500,
-            seed=seed,
-            workers=self.workers,
-            threads=self.threads,
-        )
+        return bootstrap.Plan(self.out / 'data' / f'seed-{seed}', self.size, seed, self.workers, self.threads)
 
     def folder(self, run: str, seed: int) -> Path:
         """Return the folder of a run."""
@@ -116,6 +111,7 @@ def study(
     ] = Path('results'),
     seeds: Annotated[str | None, typer.Option(help='Only these, separated by commas.')] = None,
     runs: Annotated[str | None, typer.Option(help='Only these, separated by commas.')] = None,
+    quick: Annotated[bool, typer.Option('--quick', help='Everything, but so little that nothing is learned.')] = False,
     steps: Annotated[int, typer.Option(min=1, help='Gradient steps of a full run.')] = 4000,
     episodes: Annotated[int, typer.Option(min=1, help='Evaluation episodes per task.')] = 100,
     workers: Annotated[int, typer.Option(min=0, help='Simulation processes; 0 takes one per core.')] = 0,
@@ -129,7 +125,10 @@ def study(
     machine that has the result files.
     """
     chosen, tasks, console = find_study(name), load_tasks(), Console()
-    laboratory = Laboratory(out, results, steps, episodes, workers, threads)
+    size = bootstrap.USUAL
+    if quick:
+        size, steps, episodes = QUICK, QUICK.steps, 2
+    laboratory = Laboratory(out, results, size, steps, episodes, workers, threads)
     wanted = [
         (run, seed)
         for seed in (_listed(seeds, chosen.seeds, int) if seeds else chosen.seeds)

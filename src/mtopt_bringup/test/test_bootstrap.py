@@ -1,10 +1,10 @@
 """A bootstrap is scripted episodes, then learning and collecting in turn, on series that no other bootstrap shares."""
 
-from mtopt_bringup.bootstrap import Plan, stages_of
+from mtopt_bringup.bootstrap import Plan, Size, stages_of
 
 
 def commands(tmp_path, seed=0):
-    plan = Plan(tmp_path, scripted=40, rounds=2, episodes=20, steps=100, seed=seed, workers=1, threads=1)
+    plan = Plan(tmp_path, Size(scripted=40, rounds=2, episodes=20, steps=100), seed)
     return {stage.name: stage.arguments() for stage in stages_of(plan)}
 
 
