@@ -18,12 +18,11 @@ STATE_BLOCKS = (1, 1)
 HEIGHT_SCALE = 10.0
 
 
-class QNetworkConfiguration(BaseModel):
-    """Which network it is; part of a policy's manifest.
+class NetworkConfiguration(BaseModel):
+    """What a trainer preset chooses of the Q-network.
 
     Attributes:
-        preset: `paper` (Grasping44 and a block for the task) or `small` (trains on a CPU).
-        tasks: Length of the task's one-hot.
+        preset: Its layers: `paper` (Grasping44 and a block for the task) or `small` (trains on a CPU).
         views: Cameras, one tower each; their feature maps are summed.
         image_size: Side of the square images, px.
         norm: `batch` (as the paper) or `group`.
@@ -31,10 +30,19 @@ class QNetworkConfiguration(BaseModel):
 
     model_config = ConfigDict(extra='forbid', frozen=True)
     preset: Preset
-    tasks: Annotated[int, Field(gt=0)]
     views: Annotated[tuple[str, ...], Field(min_length=1)]
     image_size: int
     norm: Norm
+
+
+class QNetworkConfiguration(NetworkConfiguration):
+    """Which network it is; part of a policy's manifest.
+
+    Attributes:
+        tasks: Length of the task's one-hot.
+    """
+
+    tasks: Annotated[int, Field(gt=0)]
 
     @classmethod
     def paper(cls, tasks: int) -> QNetworkConfiguration:

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from mtopt_core.errors import ConfigurationError
 from mtopt_core.paths import shipped
 from mtopt_policy.learner.rebalancing import Rebalancing
+from mtopt_policy.q_network import NetworkConfiguration, QNetworkConfiguration
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(gt=0)]
@@ -82,7 +83,7 @@ class TrainerConfiguration(_Model):
     """A trainer preset.
 
     Attributes:
-        network: Preset of the Q-network.
+        network: The Q-network.
         batch: Transitions of a gradient step, and of a batch of labels.
         optimizer: See there.
         targets: See there.
@@ -93,7 +94,7 @@ class TrainerConfiguration(_Model):
         seed: Of everything random.
     """
 
-    network: Literal['paper', 'small']
+    network: NetworkConfiguration
     batch: Count
     optimizer: OptimizerConfiguration
     targets: TargetConfiguration
@@ -102,6 +103,15 @@ class TrainerConfiguration(_Model):
     export_seconds: Positive
     keep: Count
     seed: Annotated[int, Field(ge=0)]
+
+    @field_validator('network', mode='before')
+    @classmethod
+    def _by_name(cls, network: object) -> object:
+        """Accept a network's name alone, as trainer states and presets made before had it."""
+        if network not in ('paper', 'small'):
+            return network
+        named: QNetworkConfiguration = getattr(QNetworkConfiguration, str(network))(tasks=1)
+        return named.model_dump(exclude={'tasks'})
 
 
 def load_trainer(preset: str, overrides: Sequence[str] = ()) -> TrainerConfiguration:

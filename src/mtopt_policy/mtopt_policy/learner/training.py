@@ -127,7 +127,9 @@ class Training:
         self.configuration = load_trainer(options.preset, options.overrides)
         self.folder = TrainingFolder(options.out, self.configuration.keep)
         self.measured = Measured()
-        self._network_configuration = getattr(QNetworkConfiguration, self.configuration.network)(len(options.tasks))
+        self._network_configuration = QNetworkConfiguration(
+            tasks=len(options.tasks), **self.configuration.network.model_dump()
+        )
         self._action_space: ActionSpace = getattr(ActionSpace, options.setting)(options.cell.step)
         self._started_from = ''
         network, views = self._start(), self._network_configuration.views
