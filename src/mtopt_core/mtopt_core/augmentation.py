@@ -43,4 +43,4 @@ def relight(images: torch.Tensor, brightness: float, contrast: float, generator:
     """
     draws = torch.rand((2, *images.shape[:-3], 1, 1, 1), generator=generator, device=images.device).mul_(2).sub_(1)
     gain = 1 + contrast * draws[0]
-    return (images * gain + (0.5 * (1 - gain) + brightness * draws[1])).clamp_(0, 1)
+    return torch.addcmul(0.5 * (1 - gain) + brightness * draws[1], images, gain).clamp_(0, 1)

@@ -10,6 +10,8 @@ Layer sizes of `paper` follow Grasping44, the network QT-Opt's authors released 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
+from itertools import product
 from math import ceil
 from typing import Literal
 
@@ -93,6 +95,9 @@ class FusionHead(nn.Module):
         hidden = {'paper': 256, 'small': 64}[preset]
         self.blocks = nn.ModuleList(nn.Linear(block, hidden) for block in blocks)
         self.fuse = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self._pool = {'paper': 1, 'small': 2}[preset]
+        # Which of the kernel's rows (and columns) lie on the map at its first place, inside, and at its last place.
+        self.register_buffer('_inside', torch.tensor([[0.0, 1, 1], [1, 1, 1], [1, 1, 0]]), persistent=False)
         if preset == 'paper':
             self.context = nn.Sequential(
                 *_norm_relu(norm, hidden, scale=False, map_=False), *_fully_connected(norm, hidden, width)
@@ -109,17 +114,18 @@ class FusionHead(nn.Module):
             self.logit = nn.Linear(width, 1)
             self.apply(_initialise_as_paper)
         else:
-            self.context = nn.Sequential(nn.LayerNorm(hidden), nn.ReLU(), nn.Linear(hidden, width))
+            self.context = nn.Sequential(nn.LayerNorm(hidden), nn.ReLU(inplace=True), nn.Linear(hidden, width))
             self.trunk = nn.Sequential(
-                _SamePool(2),
-                nn.ReLU(),
+                # The pooling, which `_fuse` does; it has a place because checkpoints count the layers.
+                nn.Identity(),
+                nn.ReLU(inplace=True),
                 nn.Conv2d(width, width, 3, padding=1),
-                nn.ReLU(),
+                nn.ReLU(inplace=True),
                 nn.Flatten(),
                 nn.Linear(width * ceil(side / 2) ** 2, 64),
-                nn.ReLU(),
+                nn.ReLU(inplace=True),
                 nn.Linear(64, 64),
-                nn.ReLU(),
+                nn.ReLU(inplace=True),
             )
             self.apply(_initialise_for_relu)
             self.logit = nn.Linear(64, 1)
@@ -154,17 +160,34 @@ class FusionHead(nn.Module):
             return self.logit(embedding.float()).squeeze(-1)
 
     def _fuse(self, features: torch.Tensor, context: torch.Tensor, number: int) -> torch.Tensor:
-        """Convolve `features + context`, `(B * N, C, h, w)`, without convolving the features N times.
+        """Convolve `features + context` and pool as the preset does, `(B * N, C, h, w)`.
 
-        A convolution is linear, so the map is convolved once per image. The context is the same at every place, and
-        convolving a constant map gives nine values only, those of a 3 x 3 map: corners, edges and inside.
+        A convolution is linear, so the map is convolved once per image, not N times. The context is the same at every
+        place, and convolving a constant map gives nine values only: corners, edges and inside. Pooling takes the
+        larger of one place of every window and the next: the unpooled maps of all actions are never in memory.
         """
-        height, width = features.shape[2:]
-        place = _thirds(height, context.device)[:, None] * 3 + _thirds(width, context.device)
-        nine = self.fuse(context[:, :, None, None].expand(-1, -1, 3, 3)).permute(0, 2, 3, 1).flatten(1, 2)
-        spread = nine.index_select(1, place.flatten()).unflatten(0, (-1, number))
-        spread += self.fuse(features).permute(0, 2, 3, 1).flatten(1, 2)[:, None]
-        return spread.flatten(0, 1).unflatten(1, (height, width)).permute(0, 3, 1, 2)
+        window, (height, width) = self._pool, features.shape[2:]
+        odd = (0, -width % window, 0, -height % window)
+        maps = functional.pad(self.fuse(features), odd, value=-torch.inf).permute(0, 2, 3, 1)
+        kind = functional.pad(_thirds(height, context.device)[:, None] * 3 + _thirds(width, context.device), odd)
+        nine = self._constant_map(context)
+
+        def at(place: tuple[int, ...]) -> torch.Tensor:
+            """Return the sum at one place of every window, `(B, N, windows, C)`."""
+            rows, columns = (slice(first, None, window) for first in place)
+            spread = nine.index_select(1, kind[rows, columns].flatten()).unflatten(0, (-1, number))
+            return spread.add_(maps[:, rows, columns].flatten(1, 2)[:, None])
+
+        pooled = reduce(torch.maximum, map(at, product(range(window), repeat=2)))
+        return pooled.flatten(0, 1).unflatten(1, kind[::window, ::window].shape).permute(0, 3, 1, 2)
+
+    def _constant_map(self, context: torch.Tensor) -> torch.Tensor:
+        """Convolve maps that are the same everywhere: `(M, C)` to its values at the nine kinds of places, `(M, 9, C)`.
+
+        Each is a sum of those of the kernel's taps that lie on the map, times the context.
+        """
+        kernels = torch.einsum('oiyx,py,qx->ipqo', self.fuse.weight, self._inside, self._inside)
+        return (context @ kernels.flatten(1)).unflatten(1, (9, -1))
 
 
 def _thirds(size: int, device: torch.device) -> torch.Tensor:
@@ -206,7 +229,7 @@ def _norm_relu(norm: Norm, channels: int, *, scale: bool = True, map_: bool = Tr
         # One group: in channels-last bfloat16 on a CPU six times faster than eight.
         layer = nn.GroupNorm(1, channels)
     layer.weight.requires_grad_(scale)
-    return [layer, nn.ReLU()]
+    return [layer, nn.ReLU(inplace=True)]
 
 
 def _initialise_as_paper(layer: nn.Module) -> None:

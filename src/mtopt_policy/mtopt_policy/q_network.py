@@ -71,8 +71,8 @@ class QNetwork(nn.Module):
 
     def tower(self, images: torch.Tensor) -> torch.Tensor:
         """Return feature maps `(B, C, h, w)` of images `(B, V, 3, S, S) float in [0, 1]`, views as configured."""
-        maps = [tower(images[:, view]) for view, tower in enumerate(self.towers)]
-        return maps[0] if len(maps) == 1 else torch.stack(maps).sum(0)
+        first, *others = (tower(images[:, view]) for view, tower in enumerate(self.towers))
+        return sum(others, start=first)
 
     def head(
         self, features: torch.Tensor, actions: torch.Tensor, state: torch.Tensor, task: torch.Tensor

@@ -32,8 +32,7 @@ class TargetNetworks:
         """Move both after gradient step `step`, counted from 1."""
         if step % self._lag == 0:
             self.lagged.load_state_dict(self.averaged.state_dict())
-        for average, weight in zip(self.averaged.parameters(), online.parameters(), strict=True):
-            average.lerp_(weight, self._rate)
+        torch._foreach_lerp_(list(self.averaged.parameters()), list(online.parameters()), self._rate)
         # Statistics of batch normalisation are running averages already.
         for copied, statistic in zip(self.averaged.buffers(), online.buffers(), strict=True):
             copied.copy_(statistic)

@@ -140,8 +140,8 @@ def _optimizer(network: nn.Module, configuration: OptimizerConfiguration) -> tor
         {'params': [parameter for parameter in parameters if parameter.ndim == 1]},
     ]
     if configuration.method == 'adam':
-        return torch.optim.Adam(groups, lr=configuration.learning_rate)
-    return torch.optim.SGD(groups, lr=configuration.learning_rate, momentum=0.9)
+        return torch.optim.Adam(groups, lr=configuration.learning_rate, fused=True)
+    return torch.optim.SGD(groups, lr=configuration.learning_rate, momentum=0.9, fused=True)
 
 
 def _within(state: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:

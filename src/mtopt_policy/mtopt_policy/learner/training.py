@@ -6,7 +6,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 
@@ -14,6 +14,7 @@ from mtopt_core.checkpoint import load_checkpoint, load_manifest, new_version, n
 from mtopt_core.configuration import CellConfiguration
 from mtopt_core.errors import CheckpointError
 from mtopt_core.label_store import DEFAULT_SOURCES
+from mtopt_core.memory import keep_freed_memory
 from mtopt_core.paths import DataFolder
 from mtopt_core.precision import Precision
 from mtopt_core.progress import Report, silent
@@ -121,6 +122,7 @@ class Training:
     """
 
     def __init__(self, options: TrainingOptions) -> None:
+        keep_freed_memory()
         self.options = options
         for name in options.learn:
             options.tasks.index(name)
@@ -274,7 +276,7 @@ class Training:
         options = self.options
         areas = self.learner.areas_under_curve()
         monitor.write_areas(self.step, areas)
-        common = {
+        common: dict[str, Any] = {
             'version': new_version(self.step),
             'tasks': options.tasks.names,
             'skills': tuple(task.skill for task in options.tasks.tasks),
