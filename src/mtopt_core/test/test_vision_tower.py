@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mtopt_core.errors import ConfigurationError
-from mtopt_core.vision_tower import CHANNELS, FusionHead, VisionTower, map_size
+from mtopt_core.vision_tower import VisionTower, map_size
 
 torch.set_num_threads(1)
 
@@ -40,27 +40,3 @@ def test_pooling_pads_as_tensorflow_same_does():
 def test_an_image_the_paper_network_cannot_take_is_refused(size):
     with pytest.raises(ConfigurationError, match='even image size of at least 218'):
         map_size('paper', size)
-
-
-@pytest.mark.parametrize(('preset', 'image_size'), [('small', 64), ('small', 40), ('small', 16), ('paper', 218)])
-def test_the_fused_convolution_equals_convolving_the_sum(preset, image_size):
-    torch.manual_seed(0)
-    head, side = FusionHead(preset, 'group', (5, 3), image_size).eval(), map_size(preset, image_size)
-    width = CHANNELS[preset]
-    features = torch.randn(2, width, side, side)
-    context = torch.randn(2 * 3, width)
-    expected = head.fuse(features.repeat_interleave(3, 0) + context[:, :, None, None])
-    if preset == 'small':
-        expected = torch.nn.functional.max_pool2d(expected, 2, ceil_mode=True)
-    assert torch.allclose(head._fuse(features, context, 3), expected, atol=1e-5)
-
-
-def test_vectors_given_once_per_image_count_for_every_action():
-    torch.manual_seed(0)
-    head = FusionHead('small', 'group', (5, 3), 64).eval()
-    features, actions, state = torch.randn(2, 32, 8, 8), torch.randn(2, 4, 5), torch.randn(2, 1, 3)
-    logits = head(features, [actions, state])
-    assert logits.shape == (2, 4)
-    for number in range(4):
-        alone = head(features, [actions[:, number : number + 1], state])
-        assert torch.allclose(logits[:, number : number + 1], alone, atol=1e-5)

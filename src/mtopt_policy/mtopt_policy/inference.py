@@ -92,7 +92,7 @@ class OpenVinoBackend:
         }
         self._tower = _compile(core, _Part(network, 'tower'), (images,), options)
         self._embed = _compile(core, _Part(network, 'embed'), (features, *vectors), options)
-        self._score = network.fusion.score
+        self._score = network.score
 
     def tower(self, images: torch.Tensor) -> torch.Tensor:
         """See `Backend.tower`."""
@@ -103,7 +103,7 @@ class OpenVinoBackend:
         self, features: torch.Tensor, actions: torch.Tensor, state: torch.Tensor, task: torch.Tensor
     ) -> torch.Tensor:
         """See `Backend.head`."""
-        return self._score(_infer(self._embed, features, actions, state, task))
+        return self._score(_infer(self._embed, features, actions, state, task), task)
 
 
 class _Part(nn.Module):

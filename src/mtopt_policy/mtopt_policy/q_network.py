@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
 from mtopt_core.configuration import MAIN, WRIST
-from mtopt_core.vision_tower import FusionHead, Norm, Preset, VisionTower
+from mtopt_core.fusion_head import FusionHead
+from mtopt_core.layers import Norm, Preset
+from mtopt_core.vision_tower import VisionTower
 
 ACTION_BLOCKS = (3, 2, 1, 1, 1)
 STATE_BLOCKS = (1, 1)
@@ -26,6 +28,8 @@ class NetworkConfiguration(BaseModel):
         views: Cameras, one tower each; their feature maps are summed.
         image_size: Side of the square images, px.
         norm: `batch` (as the paper) or `group`.
+        heads: `one`, or `per_task`: the last three fully connected layers n times, one for each task (paper Fig. 10).
+            The task is an input either way.
     """
 
     model_config = ConfigDict(extra='forbid', frozen=True)
@@ -33,6 +37,7 @@ class NetworkConfiguration(BaseModel):
     views: Annotated[tuple[str, ...], Field(min_length=1)]
     image_size: int
     norm: Norm
+    heads: Literal['one', 'per_task'] = 'one'
 
 
 class QNetworkConfiguration(NetworkConfiguration):
@@ -66,8 +71,13 @@ class QNetwork(nn.Module):
         self.configuration = configuration
         preset, norm = configuration.preset, configuration.norm
         self.towers = nn.ModuleList(VisionTower(preset, norm) for _ in configuration.views)
-        blocks = (*ACTION_BLOCKS, *STATE_BLOCKS, configuration.tasks)
-        self.fusion = FusionHead(preset, norm, blocks, configuration.image_size)
+        self.fusion = FusionHead(
+            preset,
+            norm,
+            (*ACTION_BLOCKS, *STATE_BLOCKS, configuration.tasks),
+            configuration.image_size,
+            heads=configuration.tasks if configuration.heads == 'per_task' else 1,
+        )
 
     def tower(self, images: torch.Tensor) -> torch.Tensor:
         """Return feature maps `(B, C, h, w)` of images `(B, V, 3, S, S) float in [0, 1]`, views as configured."""
@@ -88,7 +98,7 @@ class QNetwork(nn.Module):
         Returns:
             `(B, N)` logits.
         """
-        return self.fusion.score(self.embed(features, actions, state, task))
+        return self.score(self.embed(features, actions, state, task), task)
 
     def embed(
         self, features: torch.Tensor, actions: torch.Tensor, state: torch.Tensor, task: torch.Tensor
@@ -96,7 +106,11 @@ class QNetwork(nn.Module):
         """Return what the last layer sees, `(B, N, 64)`; arguments as in `head`."""
         closed, height = state[:, None].split(STATE_BLOCKS, dim=2)
         blocks = [*actions.split(ACTION_BLOCKS, dim=2), closed, height * HEIGHT_SCALE, task[:, None]]
-        return self.fusion.embed(features, blocks)
+        return self.fusion.embed(features, blocks, task)
+
+    def score(self, embedding: torch.Tensor, task: torch.Tensor) -> torch.Tensor:
+        """Return the logits `(B, N)`, always float32, of what `embed` returned for tasks `(B, T)`."""
+        return self.fusion.score(embedding, task)[..., 0]
 
     def forward(
         self, images: torch.Tensor, actions: torch.Tensor, state: torch.Tensor, task: torch.Tensor

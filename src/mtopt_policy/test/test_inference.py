@@ -33,10 +33,13 @@ def inputs(configuration: QNetworkConfiguration, batch: int = 1) -> tuple[torch.
     return images, actions, torch.rand(batch, 2), torch.eye(TASKS)[torch.randint(TASKS, (batch,))]
 
 
-@pytest.fixture(scope='module', params=['small', 'paper'])
+OPTIONS = {'small': {}, 'per_task': {'heads': 'per_task'}}
+
+
+@pytest.fixture(scope='module', params=[*OPTIONS, 'paper'])
 def network(request) -> QNetwork:
-    if request.param == 'small':
-        return calibrated(QNetworkConfiguration.small(TASKS))
+    if request.param != 'paper':
+        return calibrated(QNetworkConfiguration.small(TASKS).model_copy(update=OPTIONS[request.param]))
     # The paper's layers at a third of the pixels.
     return calibrated(QNetworkConfiguration.paper(TASKS).model_copy(update={'image_size': 240}))
 

@@ -39,6 +39,7 @@ def training(data, out, overrides=(), **changes) -> Training:
         ('network.views=[wrist]', {'views': ('wrist',)}),
         ('network.norm=batch', {'norm': 'batch'}),
         ('network.image_size=48', {'image_size': 48}),
+        ('network.heads=per_task', {'heads': 'per_task'}),
     ],
 )
 def test_a_network_option_is_trained_exported_and_rebuilt_from_the_manifest(record, tmp_path, override, changes):

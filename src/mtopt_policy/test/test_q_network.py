@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
+from mtopt_core.layers import LinearPerTask
 from mtopt_policy.q_network import QNetwork, QNetworkConfiguration
 
 torch.set_num_threads(1)
@@ -65,3 +67,30 @@ def test_the_small_network_starts_at_a_low_q():
     network = QNetwork(QNetworkConfiguration.small(TASKS)).eval()
     logits = network(torch.rand(4, 2, 3, 64, 64), torch.rand(4, 8), torch.rand(4, 2), torch.eye(TASKS)[:4])
     assert (logits.sigmoid() < 0.25).all()
+
+
+@pytest.mark.parametrize(
+    ('preset', 'layers'), [('small', 513 * 64 + 65 * 64 + 65), ('paper', 4096 * 64 + 64 * 64 + 65)]
+)
+def test_a_head_per_task_has_three_fully_connected_layers(preset, layers):
+    with torch.device('meta'):
+        one = getattr(QNetworkConfiguration, preset)(TASKS)
+        many = QNetwork(one.model_copy(update={'heads': 'per_task'}))
+    assert trainable(many) - trainable(QNetwork(one)) == (TASKS - 1) * layers
+
+
+@pytest.mark.parametrize('preset', ['small', 'paper'])
+def test_an_example_teaches_its_own_tasks_head_and_what_all_tasks_share(preset):
+    torch.manual_seed(0)
+    configuration = getattr(QNetworkConfiguration, preset)(TASKS)
+    configuration = configuration.model_copy(update={'heads': 'per_task', 'image_size': 218, 'norm': 'group'})
+    network = QNetwork(configuration)
+    views = len(configuration.views)
+    task = torch.eye(TASKS)[[3, 3]]
+    network(torch.rand(2, views, 3, 218, 218), torch.rand(2, 8), torch.rand(2, 2), task).sum().backward()
+    heads = [layer for layer in network.modules() if isinstance(layer, LinearPerTask)]
+    assert len(heads) == 3
+    for head in heads:
+        taught = head.weight.grad.abs().amax(dim=(1, 2)) > 0
+        assert taught.tolist() == [number == 3 for number in range(TASKS)]
+    assert network.towers[0].layers[0].weight.grad.abs().max() > 0

@@ -14,7 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
 from mtopt_core.configuration import DETECTOR_CAMERAS
-from mtopt_core.vision_tower import FusionHead, Norm, Preset, VisionTower
+from mtopt_core.fusion_head import FusionHead
+from mtopt_core.layers import Norm, Preset
+from mtopt_core.vision_tower import VisionTower
 
 
 class DetectorConfiguration(BaseModel):
