@@ -12,6 +12,7 @@ from mtopt_core.configuration import MAIN, WRIST
 from mtopt_core.fusion_head import FusionHead
 from mtopt_core.layers import Norm, Preset
 from mtopt_core.vision_tower import VisionTower
+from mtopt_policy.value import BinaryValue, CategoricalValue
 
 ACTION_BLOCKS = (3, 2, 1, 1, 1)
 STATE_BLOCKS = (1, 1)
@@ -30,6 +31,7 @@ class NetworkConfiguration(BaseModel):
         norm: `batch` (as the paper) or `group`.
         heads: `one`, or `per_task`: the last three fully connected layers n times, one for each task (paper Fig. 10).
             The task is an input either way.
+        value_bins: Bins of a categorical value (see `CategoricalValue`, 51 is usual); none for the paper's one logit.
     """
 
     model_config = ConfigDict(extra='forbid', frozen=True)
@@ -38,6 +40,7 @@ class NetworkConfiguration(BaseModel):
     image_size: int
     norm: Norm
     heads: Literal['one', 'per_task'] = 'one'
+    value_bins: Annotated[int, Field(ge=2)] | None = None
 
 
 class QNetworkConfiguration(NetworkConfiguration):
@@ -70,6 +73,8 @@ class QNetwork(nn.Module):
         super().__init__()
         self.configuration = configuration
         preset, norm = configuration.preset, configuration.norm
+        bins = configuration.value_bins
+        self.value = BinaryValue() if bins is None else CategoricalValue(bins)
         self.towers = nn.ModuleList(VisionTower(preset, norm) for _ in configuration.views)
         self.fusion = FusionHead(
             preset,
@@ -77,7 +82,10 @@ class QNetwork(nn.Module):
             (*ACTION_BLOCKS, *STATE_BLOCKS, configuration.tasks),
             configuration.image_size,
             heads=configuration.tasks if configuration.heads == 'per_task' else 1,
+            outputs=self.value.outputs,
         )
+        if isinstance(self.value, CategoricalValue):
+            self.fusion.logit.bias.data.copy_(self.value.first_outputs())
 
     def tower(self, images: torch.Tensor) -> torch.Tensor:
         """Return feature maps `(B, C, h, w)` of images `(B, V, 3, S, S) float in [0, 1]`, views as configured."""
@@ -110,10 +118,17 @@ class QNetwork(nn.Module):
 
     def score(self, embedding: torch.Tensor, task: torch.Tensor) -> torch.Tensor:
         """Return the logits `(B, N)`, always float32, of what `embed` returned for tasks `(B, T)`."""
-        return self.fusion.score(embedding, task)[..., 0]
+        return self.value.logit(self.fusion.score(embedding, task))
+
+    def outputs(
+        self, images: torch.Tensor, actions: torch.Tensor, state: torch.Tensor, task: torch.Tensor
+    ) -> torch.Tensor:
+        """Return what `value` makes logits of, and the loss: `(B, K)`, always float32; arguments as in `forward`."""
+        embedding = self.embed(self.tower(images), actions[:, None], state, task)
+        return self.fusion.score(embedding, task)[:, 0]
 
     def forward(
         self, images: torch.Tensor, actions: torch.Tensor, state: torch.Tensor, task: torch.Tensor
     ) -> torch.Tensor:
         """Return logits `(B,)` of one action `(B, 8)` per image; the other arguments as in `tower` and `head`."""
-        return self.head(self.tower(images), actions[:, None], state, task)[:, 0]
+        return self.value.logit(self.outputs(images, actions, state, task))

@@ -33,7 +33,7 @@ def inputs(configuration: QNetworkConfiguration, batch: int = 1) -> tuple[torch.
     return images, actions, torch.rand(batch, 2), torch.eye(TASKS)[torch.randint(TASKS, (batch,))]
 
 
-OPTIONS = {'small': {}, 'per_task': {'heads': 'per_task'}}
+OPTIONS = {'small': {}, 'per_task': {'heads': 'per_task'}, 'categorical': {'value_bins': 51}}
 
 
 @pytest.fixture(scope='module', params=[*OPTIONS, 'paper'])

@@ -40,6 +40,7 @@ def training(data, out, overrides=(), **changes) -> Training:
         ('network.norm=batch', {'norm': 'batch'}),
         ('network.image_size=48', {'image_size': 48}),
         ('network.heads=per_task', {'heads': 'per_task'}),
+        ('network.value_bins=21', {'value_bins': 21}),
     ],
 )
 def test_a_network_option_is_trained_exported_and_rebuilt_from_the_manifest(record, tmp_path, override, changes):

@@ -62,9 +62,10 @@ def test_q_depends_on_image_action_state_and_task():
         assert (network(*changed) - logit).abs() > 1e-4
 
 
-def test_the_small_network_starts_at_a_low_q():
+@pytest.mark.parametrize('changes', [{}, {'value_bins': 51}, {'value_bins': 51, 'heads': 'per_task'}])
+def test_the_small_network_starts_at_a_low_q(changes):
     torch.manual_seed(0)
-    network = QNetwork(QNetworkConfiguration.small(TASKS)).eval()
+    network = QNetwork(QNetworkConfiguration.small(TASKS).model_copy(update=changes)).eval()
     logits = network(torch.rand(4, 2, 3, 64, 64), torch.rand(4, 8), torch.rand(4, 2), torch.eye(TASKS)[:4])
     assert (logits.sigmoid() < 0.25).all()
 

@@ -1,6 +1,7 @@
 """The trainer: gradient steps on labelled transitions (paper section IV-A).
 
-The loss is the cross-entropy between Q in [0, 1] and its target, the divergence D of the paper's Bellman error.
+The loss is the cross-entropy between Q in [0, 1] and its target, the divergence D of the paper's Bellman error; with a
+categorical value that between two distributions over the bins (`mtopt_policy/value.py`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
 from mtopt_core.augmentation import relight
 from mtopt_core.errors import MtoptError
@@ -84,8 +84,8 @@ class Trainer:
         images = self._precision.floats(states.images)
         images = relight(images, self._augmentation.brightness, self._augmentation.contrast, generator)
         with self._precision.autocast():
-            logits = self._network(images, actions, states.state, states.task)
-        loss = functional.binary_cross_entropy_with_logits(logits.float(), targets)
+            outputs = self._network.outputs(images, actions, states.state, states.task)
+        loss = self._network.value.loss(outputs, targets)
         self._optimizer.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self._network.parameters(), self._largest_gradient)
@@ -97,7 +97,8 @@ class Trainer:
         self._optimizer.step()
         self.step += 1
         self._targets.follow(self._network, self.step)
-        return StepResult(loss.item(), logits.detach().float().sigmoid().cpu().numpy())
+        q = self._network.value.logit(outputs.detach()).sigmoid()
+        return StepResult(loss.item(), q.cpu().numpy())
 
     def state(self) -> dict[str, torch.Tensor]:
         """Return everything a later process needs to go on, by name."""
