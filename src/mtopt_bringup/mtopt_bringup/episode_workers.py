@@ -79,6 +79,19 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Filming:
+    """What is filmed.
+
+    Attributes:
+        folder: For the videos.
+        numbers: Numbers of the jobs.
+    """
+
+    folder: Path
+    numbers: frozenset[int]
+
+
+@dataclass(frozen=True)
 class Workplace:
     """What every worker needs.
 
@@ -91,6 +104,7 @@ class Workplace:
         aim: Standard deviation, m, of the scripted policy's aim at an object it is told of; none for no aim.
         exploration: Share of random moves among those of the learned policy.
         bags: Folder for bags; none writes none.
+        filming: Which jobs to make videos of; none films none.
         objects: Categories of every scene; none for each with its own probability.
     """
 
@@ -102,6 +116,7 @@ class Workplace:
     aim: float | None = None
     exploration: float = 0.0
     bags: Path | None = None
+    filming: Filming | None = None
     objects: tuple[str, ...] | None = None
 
 

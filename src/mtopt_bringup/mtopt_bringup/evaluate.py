@@ -16,7 +16,7 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from mtopt_bringup.episode_workers import ROBOT, Job, Result, Workplace, run_jobs
+from mtopt_bringup.episode_workers import ROBOT, Filming, Job, Result, Workplace, run_jobs
 from mtopt_bringup.evaluation import Evaluation, TaskResult
 from mtopt_bringup.evaluation_table import table_of
 from mtopt_bringup.interruption import Interruption
@@ -62,18 +62,29 @@ def evaluate(
     image_size: Annotated[int, typer.Option(min=16, help='Side of the images, px.')] = 64,
     json: Annotated[Path | None, typer.Option(help="Write every episode's outcome to this file too.")] = None,
     bags: Annotated[Path | None, typer.Option(help='Data folder for the episodes; without it none are kept.')] = None,
+    videos: Annotated[Path | None, typer.Option(help='Folder for videos; without it none are made.')] = None,
+    video_episodes: Annotated[
+        str, typer.Option(help='Which episodes to film of every task and policy: numbers from 0, separated by commas.')
+    ] = '0',
 ) -> None:
     """Measure policies in the simulated cell.
 
     A lift's scene holds the object that is to be lifted, a place starts with an object in the hand. One policy is
     called better than another only where their 95 % Wilson intervals do not overlap.
 
+    A video shows what the main and wrist cameras see, what CEM tried coloured by its Q, and Q over the episode.
+
     Example: `mtopt evaluate --checkpoint mine=out/models/policy --checkpoint theirs=out/other/policy`
     """
     known = load_tasks()
     checkpoints = named_checkpoints(checkpoint or (), known)
     workplace = Workplace(
-        load_cell(), known, image_size, checkpoints=checkpoints, bags=None if bags is None else DataFolder(bags).bags
+        load_cell(),
+        known,
+        image_size,
+        checkpoints=checkpoints,
+        bags=None if bags is None else DataFolder(bags).bags,
+        filming=None if videos is None else Filming(videos, _numbers(video_episodes, episodes)),
     )
     names = TaskMixture.parse(tasks, known).tasks
     policies = _asked_for(policy or [Policy.LEARNED], checkpoints)
@@ -87,6 +98,8 @@ def evaluate(
         Console().print(table_of(evaluation, known))
         if json is not None:
             evaluation.save(json)
+    if videos is not None:
+        print(f'videos are in {videos}')
 
 
 def named_checkpoints(texts: Iterable[str], tasks: TaskSet) -> dict[str, Path]:
@@ -125,6 +138,20 @@ def _asked_for(kinds: Sequence[Policy], checkpoints: Iterable[str]) -> tuple[str
         raise ConfigurationError('no learned policy to evaluate: say which by --checkpoint, or --policy scripted')
     names = [name for kind in kinds for name in (learned if kind is Policy.LEARNED else (SCRIPTED,))]
     return tuple(dict.fromkeys(names))
+
+
+def _numbers(text: str, episodes: int) -> frozenset[int]:
+    """Return the numbers of the episodes to film.
+
+    Raises:
+        ConfigurationError: These are no numbers, or there is no such episode.
+    """
+    parts = [part.strip() for part in text.split(',')]
+    if not all(part.isdecimal() and int(part) < episodes for part in parts):
+        raise ConfigurationError(
+            f'--video-episodes {text}: give numbers from 0 to {episodes - 1} separated by commas, as in 0,1,2'
+        )
+    return frozenset(map(int, parts))
 
 
 def run_evaluation(

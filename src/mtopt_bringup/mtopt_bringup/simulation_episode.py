@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -38,6 +39,16 @@ class SimulatedEpisode:
         return tuple(Outcome(task, Verdict(int(solved)), float(solved)) for task, solved in self.truth.items())
 
 
+class Witness(Protocol):
+    """Looks on while an episode runs, between what happens."""
+
+    def decided(self, observation: Observation, action: Action) -> None:
+        """Take note of a decision that is about to be carried out."""
+
+    def moved(self) -> None:
+        """Take note that simulated 4 ms of the motion have passed."""
+
+
 class SimulatedRobot:
     """A cell, its step planner and the rules of an episode.
 
@@ -65,7 +76,13 @@ class SimulatedRobot:
         self._final_views = final_views
 
     def run(
-        self, policy: Policy, episode_id: str, task: str, seed: int, object_present: bool = False
+        self,
+        policy: Policy,
+        episode_id: str,
+        task: str,
+        seed: int,
+        object_present: bool = False,
+        witness: Witness | None = None,
     ) -> SimulatedEpisode:
         """Reset the scene and run one episode; a place episode starts with an object in the hand.
 
@@ -75,6 +92,7 @@ class SimulatedRobot:
             task: Name of the task to attempt.
             seed: Of the scene, the start pose and the policy.
             object_present: Make sure that the object to be lifted is in the scene, as when the paper evaluates.
+            witness: Who looks on; what happens does not depend on it.
 
         Raises:
             ActionError: The policy decided on something that cannot be carried out.
@@ -93,8 +111,10 @@ class SimulatedRobot:
         while (decided := control.decide(observation)) is not None:
             action = _as_sent(decided)
             steps.append(Step(observation, action))
+            if witness is not None:
+                witness.decided(observation, action)
             if not action.terminate:
-                self._carry_out(action)
+                self._carry_out(action, witness)
                 observation = self._observe(self._views)
         info = EpisodeInfo(
             episode_id=episode_id,
@@ -115,9 +135,11 @@ class SimulatedRobot:
             Episode(info, tuple(steps), self._completed(observation)), self.cell.outcomes(self._tasks)
         )
 
-    def _carry_out(self, action: Action) -> None:
+    def _carry_out(self, action: Action, witness: Witness | None) -> None:
         planned = self._planner.plan(self.cell.joint_positions, action, self.cell.gripper_closed)
-        self.cell.run(planned.arm, planned.gripper)
+        for _ in self.cell.motion(planned.arm, planned.gripper):
+            if witness is not None:
+                witness.moved()
 
     def _observe(self, cameras: tuple[str, ...]) -> Observation:
         observation = self.cell.observation(self._configuration.recording.jpeg_quality, cameras)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import numpy as np
 import torch
 
 from mtopt_bringup.episode_workers import Job, Result, Workplace
+from mtopt_bringup.film import Film, filming
+from mtopt_bringup.film_moment import Titles
 from mtopt_bringup.simulation_episode import SimulatedRobot
 from mtopt_core.configuration import CAMERAS, MAIN, WRIST
 from mtopt_core.description.cell_table import CELL, RIGHT_BIN
@@ -54,17 +58,35 @@ class Worker:
         )
 
     def run(self, job: Job) -> Result:
-        """Simulate one episode and write its bag if bags are wanted.
+        """Simulate one episode; write its bag if bags are wanted, and its video if it is filmed.
 
         Raises:
             ActionError: The policy decided on something that cannot be carried out.
             BagError: The bag cannot be written.
+            VideoError: The video cannot be written.
         """
-        simulated = self._robot.run(self._policy(job.policy), job.episode_id, job.task, job.seed, job.object_present)
+        policy = self._policy(job.policy)
+        with self._filming(job, policy) as film:
+            simulated = self._robot.run(policy, job.episode_id, job.task, job.seed, job.object_present, film)
+            if film is not None:
+                film.ended(simulated.truth[job.task])
         if self._workplace.bags is not None:
             write_episode(self._workplace.bags, simulated.episode, self._workplace.configuration, simulated.outcomes)
         info = simulated.episode.info
         return Result(job, info.policy, info.model_version, simulated.outcomes, info.steps, info.termination)
+
+    def _filming(self, job: Job, policy: Policy) -> AbstractContextManager[Film | None]:
+        wanted = self._workplace.filming
+        if wanted is None or job.number not in wanted.numbers:
+            return nullcontext()
+        titles = Titles(
+            job.task,
+            f'{job.policy} {policy.model_version}'.strip(),
+            f'episode {job.number}, seed {job.seed}',
+            self._workplace.configuration.step.max_steps,
+        )
+        name = f'{job.task}_{job.number:04}_{job.policy}'
+        return filming(wanted.folder, name, self._robot.cell, titles, policy)
 
     def _policy(self, name: str) -> Policy:
         if name in self._learned:

@@ -4,7 +4,6 @@ import errno
 import json
 
 import pytest
-import torch
 
 from mtopt_bringup.episode_workers import Job, Result, Workplace
 from mtopt_bringup.evaluate import (
@@ -27,7 +26,6 @@ from mtopt_bringup.evaluation import (
 )
 from mtopt_bringup.evaluation_table import table_of
 from mtopt_bringup.task_mixture import TaskMixture
-from mtopt_core.checkpoint import save_checkpoint
 from mtopt_core.configuration import load_cell
 from mtopt_core.episode import Outcome, Termination, Verdict
 from mtopt_core.episode_bag import episode_ids
@@ -35,30 +33,6 @@ from mtopt_core.errors import CheckpointError, ConfigurationError, UnknownTaskEr
 from mtopt_core.label_store import SIMULATOR, LabelStore
 from mtopt_core.paths import DataFolder
 from mtopt_core.tasks import TaskSet, load_tasks
-from mtopt_policy.action_space import ActionSpace
-from mtopt_policy.manifest import PolicyManifest
-from mtopt_policy.q_network import QNetwork, QNetworkConfiguration
-
-
-def untrained_policy(folder, version, seed):
-    """Save a network as it is before training: it acts by CEM like any other, differently for each seed."""
-    tasks = load_tasks()
-    torch.manual_seed(seed)
-    configuration = QNetworkConfiguration.small(len(tasks))
-    manifest = PolicyManifest(
-        version=version,
-        tasks=tasks.names,
-        skills=tuple(task.skill for task in tasks.tasks),
-        network=configuration,
-        action_space=ActionSpace.eased(load_cell().step),
-    )
-    return save_checkpoint(folder, QNetwork(configuration).state_dict(), manifest)
-
-
-@pytest.fixture(scope='module')
-def checkpoints(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('policies')
-    return {name: untrained_policy(folder / name, f'v{seed}', seed) for seed, name in enumerate(('one', 'two'))}
 
 
 def result(policy, successes, trials, task='lift-any'):

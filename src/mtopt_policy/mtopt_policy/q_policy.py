@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,9 @@ from mtopt_policy.inference import Backend, backend_for
 from mtopt_policy.manifest import PolicyManifest
 from mtopt_policy.q_network import QNetwork
 
+Watcher = Callable[[torch.Tensor, torch.Tensor], None]
+"""Told what CEM tries: the encoded actions `(1, N, 8)` of an iteration and their logits `(1, N)`."""
+
 
 class QFunctionPolicy:
     """Acts greedily on a Q-function, but for a share of random moves.
@@ -28,12 +32,16 @@ class QFunctionPolicy:
         tasks: The tasks and their skills.
         exploration: Probability, per decision, of a uniformly random move instead of the best action. Never of another
             choice: one random close would end most episodes before they start.
+
+    Attributes:
+        watcher: Who is told what CEM tries, none usually.
     """
 
     name = 'learned'
 
     def __init__(self, backend: Backend, manifest: PolicyManifest, tasks: TaskSet, exploration: float = 0.0):
         self.manifest = manifest
+        self.watcher: Watcher | None = None
         self._backend = backend
         self._tasks = tasks
         self._exploration = exploration
@@ -120,11 +128,14 @@ class QFunctionPolicy:
         features = self._backend.tower(self._images(observation))
         state = torch.from_numpy(encode_state(observation))[None]
         allowed = self.manifest.action_space.choices(self._skill, observation.gripper_closed)
-        actions, logits = self._cem.maximise(
-            lambda samples: self._backend.head(features, samples, state, self._task),
-            torch.from_numpy(allowed)[None],
-            self._generator,
-        )
+
+        def score(samples: torch.Tensor) -> torch.Tensor:
+            logits = self._backend.head(features, samples, state, self._task)
+            if self.watcher is not None:
+                self.watcher(samples, logits)
+            return logits
+
+        actions, logits = self._cem.maximise(score, torch.from_numpy(allowed)[None], self._generator)
         if not torch.isfinite(logits).all():
             raise CheckpointError(
                 f'policy {self.model_version}: Q is {float(logits[0])} at {observation.stamp} ns; '

@@ -216,3 +216,16 @@ def test_a_mixture_draws_per_episode_and_says_who_runs():
 def test_a_learned_policy_without_a_checkpoint_is_refused():
     with pytest.raises(CheckpointError, match='needs a checkpoint'):
         choose_policy('learned', ScriptedPolicy(TASKS, EASED), None, 0.5)
+
+
+def test_a_watcher_is_told_everything_cem_tries_and_changes_nothing():
+    policy = QFunctionPolicy(Favouring(np.zeros(8)), manifest('v1'), TASKS)
+    policy.begin('lift-can', seed=3)
+    unwatched = policy.act(observe())
+    tried = []
+    policy.watcher = lambda actions, logits: tried.append((actions, logits))
+    policy.begin('lift-can', seed=3)
+    action = policy.act(observe())
+    assert action.q_value == unwatched.q_value
+    assert [actions.shape for actions, _ in tried] == [(1, 64, 8)] * 2
+    assert float(tried[-1][1].max().sigmoid()) == pytest.approx(action.q_value)

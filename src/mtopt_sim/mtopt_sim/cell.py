@@ -16,12 +16,14 @@ from mtopt_core.images import encode_jpeg
 from mtopt_core.kinematics import Kinematics
 from mtopt_core.tasks import TaskSet
 from mtopt_core.trajectory import Trajectory
+from mtopt_core.viewpoint import Viewpoint
 from mtopt_sim.appearance import Appearance
 from mtopt_sim.errors import SimulationError
 from mtopt_sim.geometry import lowest_point
 from mtopt_sim.grasping import Grasp, best_grasp
 from mtopt_sim.outcomes import ObjectState, outcomes
 from mtopt_sim.plant import Plant
+from mtopt_sim.rendering import new_renderer
 from mtopt_sim.scene import Objects, Placement, draw_scene, place_objects, resting_rotation
 
 ATTEMPTS = 20
@@ -32,7 +34,7 @@ HELD_ASIDE, HELD_ABOVE = 0.005, (0.006, 0.018)
 class Cell:
     """One simulated cell. It moves only in `run` and `motion`.
 
-    The renderer belongs to the thread that asks for the first image.
+    A renderer belongs to the thread that asks for the first image of its size.
 
     Args:
         image_size: Side of the square images, px.
@@ -61,18 +63,17 @@ class Cell:
         self._check(0, None, None)
         self.kinematics = Kinematics.from_urdf(urdf_text(table.arm), table.arm.base, table.arm.tip)
         self._objects = objects
-        self._plant = Plant(table, image_size)
+        self._plant = Plant(table)
         self._appearance = Appearance(self._plant.parts, table)
-        self._renderer: mujoco.Renderer | None = None
+        self._renderers: dict[int, mujoco.Renderer] = {}
         self._present: tuple[str, ...] = ()
         self._placed: str | None = None
         self.reset(0)
 
     def close(self) -> None:
-        """Free the renderer, in the thread that made it."""
-        if self._renderer is not None:
-            self._renderer.close()
-            self._renderer = None
+        """Free the renderers, in the thread that made them."""
+        while self._renderers:
+            self._renderers.popitem()[1].close()
 
     def reset(self, seed: int, region: str | None = None, holding: bool = False, require: str | None = None) -> None:
         """Make a new scene; the same arguments make the same one.
@@ -162,12 +163,25 @@ class Cell:
         """Height of the tip over the bins' bottom, m."""
         return float(self.tip_position[2])
 
-    def render(self, camera: str) -> np.ndarray:
-        """Return what a camera sees, `(S, S, 3) uint8`."""
-        if self._renderer is None:
-            self._renderer = mujoco.Renderer(self._plant.parts.model, self.image_size, self.image_size)
-        self._renderer.update_scene(self._plant.data, camera)
-        return self._renderer.render()
+    def render(self, camera: str, size: int | None = None) -> np.ndarray:
+        """Return what a camera sees, `(S, S, 3) uint8`.
+
+        Args:
+            camera: Its name.
+            size: Side of the picture, px; one that is not the cell's is for people and has smooth edges.
+        """
+        size = size or self.image_size
+        if size not in self._renderers:
+            self._renderers[size] = new_renderer(self._plant.parts.model, size, smooth=size != self.image_size)
+        self._renderers[size].update_scene(self._plant.data, camera)
+        return self._renderers[size].render()
+
+    def viewpoint(self, camera: str) -> Viewpoint:
+        """Return from where a camera really looks: cameras are a little off the table's places in every scene."""
+        model, data = self._plant.parts.model, self._plant.data
+        index = model.camera(camera).id
+        position, rotation = data.cam_xpos[index].copy(), data.cam_xmat[index].reshape(3, 3).copy()
+        return Viewpoint(position, rotation, float(np.deg2rad(model.cam_fovy[index])))
 
     def observation(self, jpeg_quality: int, cameras: Iterable[str] | None = None) -> Observation:
         """Return what a robot would observe now.

@@ -63,15 +63,10 @@ class CellModel:
     plate_body: int
 
 
-def build_model(table: CellTable, image_size: int) -> CellModel:
-    """Compile the cell with one object of every category; a scene parks those it lacks.
-
-    Args:
-        table: The cell.
-        image_size: Side of the largest image to be rendered, px.
-    """
+def build_model(table: CellTable) -> CellModel:
+    """Compile the cell with one object of every category; a scene parks those it lacks."""
     spec = mujoco.MjSpec.from_string(urdf_text(table.arm))
-    _set_options(spec, image_size)
+    _set_options(spec)
     _prepare_arm(spec, table)
     _add_surroundings(spec, table)
     _add_plate(spec, table.plate)
@@ -109,7 +104,7 @@ def _indexed(model: mujoco.MjModel, table: CellTable) -> CellModel:
     )
 
 
-def _set_options(spec: mujoco.MjSpec, image_size: int) -> None:
+def _set_options(spec: mujoco.MjSpec) -> None:
     option = spec.option
     option.timestep = TIME_STEP_NS / 1e9
     option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
@@ -123,7 +118,6 @@ def _set_options(spec: mujoco.MjSpec, image_size: int) -> None:
     quality = spec.visual.quality
     quality.shadowsize = quality.offsamples = 0
     quality.numslices, quality.numstacks, quality.numquads = 16, 8, 1
-    spec.visual.global_.offwidth = spec.visual.global_.offheight = image_size
     spec.visual.map.znear, spec.visual.map.zfar = 0.01, 10.0
     spec.stat.extent, spec.stat.center = 1.0, (0.4, 0.0, 0.2)
     spec.visual.headlight.ambient = (0.45, 0.45, 0.45)

@@ -41,7 +41,6 @@ class Plant:
 
     Args:
         table: The cell.
-        image_size: Side of the largest image to be rendered, px.
 
     Attributes:
         parts: The model and where its parts are.
@@ -49,8 +48,8 @@ class Plant:
         stamp: The clock, ns.
     """
 
-    def __init__(self, table: CellTable, image_size: int) -> None:
-        self.parts = build_model(table, image_size)
+    def __init__(self, table: CellTable) -> None:
+        self.parts = build_model(table)
         self.data = mujoco.MjData(self.parts.model)
         self.stamp = CLOCK_START_NS
         self._table = table

@@ -264,3 +264,32 @@ def test_an_unknown_camera_or_skill_is_named(cell):
     dance = TaskSet(skills={'dance': Skill(start_region=LEFT_BIN)}, tasks=(Task(name='waltz', skill='dance'),))
     with pytest.raises(SimulationError, match='not dance'):
         cell.outcomes(dance)
+
+
+@pytest.mark.parametrize('camera', CAMERAS)
+def test_a_camera_shows_an_object_where_its_viewpoint_projects_it(camera):
+    cell, size, purple = Cell(64, objects=('ball',)), 300, []
+    for seed in range(12):
+        cell.reset(seed, RIGHT_BIN)
+        place = cell.viewpoint(camera).project(cell.object_positions()['ball'][None])[0]
+        if np.abs(place - 0.5).max() < 0.45:
+            x, y = (place * size).astype(int)
+            red, green, blue = cell.render(camera, size)[y, x].astype(int)
+            purple.append(blue > green + 50 and red > green + 20)
+    cell.close()
+    # The arm may hide it now and then.
+    assert len(purple) >= 3
+    assert np.mean(purple) > 0.7
+
+
+def test_a_picture_for_people_leaves_what_the_robot_sees_as_it_was(cell):
+    cell.reset(3, RIGHT_BIN)
+    before = snapshot(cell)
+    large = cell.render('main', 256)
+    assert large.shape == (256, 256, 3)
+    assert snapshot(cell) == before
+    other = Cell(64)
+    other.reset(3, RIGHT_BIN)
+    other.render('main', 256)
+    assert snapshot(other) == before
+    other.close()
