@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from itertools import cycle
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -14,12 +15,22 @@ from matplotlib.figure import Figure
 
 from mtopt_bringup.dataset_summary import TaskGrowth
 from mtopt_bringup.evaluation import Evaluation
+from mtopt_bringup.impersonation_counts import Counts
+from mtopt_policy.learner.impersonation import Impersonation
+from mtopt_policy.learner.task_buffers import FAILURE as TASK_FAILURE
+from mtopt_policy.learner.task_buffers import SUCCESS as TASK_SUCCESS
 from mtopt_policy.policies import SCRIPTED
 
 INK, QUIET, GRID = '#1b2530', '#67737e', '#e6eaee'
 SUCCESS, FAILURE = '#1d9a6c', '#c9d1d8'
 SCRIPTED_COLOUR = '#8794a1'
 LEARNED_COLOURS = ('#2463d6', '#b4690e', '#8b3fc4', '#0f8a8a', '#c2413a', '#5b7a1e')
+# The third is a ring, because it often lies over the second.
+IMPERSONATED: dict[Impersonation, Any] = {
+    Impersonation.NONE: {'label': 'its own', 'color': SCRIPTED_COLOUR},
+    Impersonation.SKILL: {'label': 'with those of its skill', 'color': SUCCESS},
+    Impersonation.ALL: {'label': 'with all', 'color': LEARNED_COLOURS[1], 'markersize': 10, 'fillstyle': 'none'},
+}
 STYLE: Any = {
     'font.family': 'DejaVu Sans',
     'font.size': 9,
@@ -101,6 +112,45 @@ def success_rates(evaluation: Evaluation) -> str:
         _grid(axes, 'x')
         axes.legend(frameon=False, loc='upper center', bbox_to_anchor=(0.5, 1.1 + 0.2 / len(tasks)), ncols=3)
         return _svg(figure)
+
+
+def impersonation(counts: Counts, tasks: Sequence[str]) -> str:
+    """Draw how many episodes every task has to learn from, by impersonation function."""
+    with mpl.rc_context(STYLE):
+        return _svg(_impersonation(counts, tasks))
+
+
+def save_impersonation(counts: Counts, tasks: Sequence[str], path: Path) -> None:
+    """Write the same figure as a file, PNG or SVG by its name.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    with mpl.rc_context(STYLE):
+        _impersonation(counts, tasks).savefig(path, dpi=160)
+
+
+def _impersonation(counts: Counts, tasks: Sequence[str]) -> Figure:
+    """Draw two panels, successes and failures: a line from what a task has itself to what it has at most."""
+    figure = Figure(figsize=(9.6, 0.32 * len(tasks) + 1.1), layout='constrained')
+    panels = figure.subplots(1, 2, sharey=True)
+    places = np.arange(len(tasks))
+    for outcome, title, axes in zip((TASK_SUCCESS, TASK_FAILURE), ('successes', 'failures'), panels, strict=True):
+        every = np.stack([sizes[:, outcome] for sizes in counts.values()])
+        axes.hlines(places, every.min(axis=0), every.max(axis=0), color=GRID, linewidth=3)
+        axes.set_title(title, color=INK)
+        axes.set_xscale('symlog', linthresh=1)
+        axes.set_xlim(-0.35, max(10, every.max() * 1.6))
+        axes.xaxis.set_major_formatter(lambda value, _: f'{value:,.0f}')
+        _grid(axes, 'x')
+    for strategy, sizes in counts.items():
+        for outcome, axes in zip((TASK_SUCCESS, TASK_FAILURE), panels, strict=True):
+            axes.plot(sizes[:, outcome], places, 'o', **IMPERSONATED[strategy])
+    panels[0].set_yticks(places, tasks, color=INK)
+    panels[0].set_ylim(len(tasks) - 0.5, -0.5)
+    figure.supxlabel('episodes, logarithmic', color=QUIET, fontsize=9)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc='outside upper right', frameon=False, ncols=len(counts))
+    return figure
 
 
 def histogram(samples: Sequence[float], label: str) -> str:

@@ -11,44 +11,55 @@ from typing import Annotated
 
 import typer
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
+from rich.console import Console
 
 from mtopt_bringup import figures
 from mtopt_bringup.cadence import read_cadence, summarise
+from mtopt_bringup.data_contents import read_contents
 from mtopt_bringup.dataset_summary import Example, examples, growth, mistakes
 from mtopt_bringup.episode_workers import ROBOT
 from mtopt_bringup.evaluation import Evaluation, TaskResult, leaders, rows_of, verdict
+from mtopt_bringup.impersonation_counts import count_impersonated, table_of_counts
 from mtopt_bringup.stages import StageRecord
-from mtopt_core.catalogue import Catalogue
 from mtopt_core.checkpoint import AnyManifest, load_manifest, newest_checkpoint
 from mtopt_core.configuration import MAIN
 from mtopt_core.episode_bag import read_episode
-from mtopt_core.errors import MtoptError
-from mtopt_core.label_store import DEFAULT_SOURCES, SIMULATOR, LabelStore
+from mtopt_core.errors import ConfigurationError
 from mtopt_core.paths import DataFolder
-from mtopt_core.progress import progress_bar
 from mtopt_core.statistics import paired_test
 from mtopt_core.tasks import TaskSet, load_tasks
 from mtopt_policy.manifest import PolicyManifest
 from mtopt_success_detector.manifest import DetectorManifest
 
 MISTAKES_SHOWN = 8
-
-
-class EmptyFolderError(MtoptError):
-    """There is nothing to report on."""
+FIGURES = ('.png', '.svg')
 
 
 def report(
     data: Annotated[Path, typer.Option(help='Data folder.', exists=True, file_okay=False)],
-    out: Annotated[Path | None, typer.Option(help='The page; DATA/report.html by default.')] = None,
+    out: Annotated[
+        Path | None, typer.Option(help='The page; DATA/report.html by default. With --impersonation the figure.')
+    ] = None,
+    impersonation: Annotated[
+        bool,
+        typer.Option(
+            '--impersonation',
+            help='Only count what each task gains by impersonation: a table and a figure, PNG or SVG.',
+        ),
+    ] = False,
 ) -> None:
     """Write a report on a data folder: one HTML file, to open in any browser or to send.
 
-    How the data grew by task and outcome, policies compared (evaluations in DATA/evaluations), final images with the
-    verdicts on them, cadence of the graph.
+    How the data grew by task and outcome, what impersonation adds to each task, policies compared (evaluations in
+    DATA/evaluations), final images with the verdicts on them, cadence of the graph.
     """
-    path = out or data / 'report.html'
-    write_report(DataFolder(data), path)
+    folder = DataFolder(data)
+    if impersonation:
+        path = out or data / 'impersonation.png'
+        write_impersonation(folder, path)
+    else:
+        path = out or data / 'report.html'
+        write_report(folder, path)
     print(path)
 
 
@@ -56,6 +67,29 @@ def evaluations(data: DataFolder) -> list[Evaluation]:
     """Return a data folder's evaluations, oldest first."""
     found = [Evaluation.load(path) for path in (data.root / 'evaluations').glob('*.json')]
     return sorted(found, key=lambda evaluation: evaluation.created)
+
+
+def write_impersonation(data: DataFolder, out: Path) -> None:
+    """Print how much data each task has by itself and gains by impersonation, and draw it.
+
+    Args:
+        data: The folder.
+        out: The figure, PNG or SVG by its name.
+
+    Raises:
+        EmptyFolderError: The folder holds no episode.
+        ConfigurationError: The figure's name has another ending, or it cannot be written.
+    """
+    if out.suffix not in FIGURES:
+        raise ConfigurationError(f'{out} cannot be drawn; end its name in {" or ".join(FIGURES)}')
+    tasks, contents = load_tasks(), read_contents(data)
+    counts = count_impersonated(contents.rows, contents.graded, tasks)
+    Console().print(table_of_counts(counts, tasks, contents.graded_by))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        figures.save_impersonation(counts, tasks.names, out)
+    except OSError as error:
+        raise ConfigurationError(f'figure {out} cannot be written: {error.strerror}') from None
 
 
 def write_report(data: DataFolder, out: Path, stages: Sequence[StageRecord] = ()) -> None:
@@ -69,16 +103,8 @@ def write_report(data: DataFolder, out: Path, stages: Sequence[StageRecord] = ()
     Raises:
         EmptyFolderError: The folder holds no episode.
     """
-    tasks, catalogue = load_tasks(), Catalogue(data)
-    with progress_bar('Reading new bags') as progress:
-        catalogue.refresh(progress)
-    rows = catalogue.episodes()
-    if not rows:
-        raise EmptyFolderError(f'{data.bags} holds no episode; `mtopt simulate` or `mtopt run` collect some')
-    store = LabelStore(data)
-    outcomes, truth = store.all_outcomes(DEFAULT_SOURCES), store.all_outcomes([SIMULATOR])
-    store.close()
-    graded = outcomes or truth
+    tasks, contents = load_tasks(), read_contents(data)
+    rows, graded, truth = contents.rows, contents.graded, contents.truth
     grown = growth(rows, graded, tasks)
     compared = evaluations(data)
     cadences = summarise(read_cadence(data))
@@ -89,17 +115,18 @@ def write_report(data: DataFolder, out: Path, stages: Sequence[StageRecord] = ()
         bulk=sum(row.robot == ROBOT for row in rows),
         steps=sum(row.steps for row in rows),
         set_aside=len(list(data.set_aside.glob('*'))) if data.set_aside.is_dir() else 0,
-        graded_by='people and the success detector' if outcomes else "the simulator's truth",
+        graded_by=contents.graded_by,
         truth_known=bool(truth),
         growth=grown,
         growth_figure=figures.growth(grown),
+        impersonation_figure=figures.impersonation(count_impersonated(rows, graded, tasks), tasks.names),
         evaluation=compared[-1] if compared else None,
         rates_figure=figures.success_rates(compared[-1]) if compared else '',
         colours=figures.policy_colours(compared[-1].policies) if compared else {},
         comparison=_comparison(compared[-1], tasks) if compared else [],
         history=[_pooled_row(evaluation, tasks) for evaluation in compared],
-        examples=[_picture(example) for example in examples(rows, outcomes, truth, tasks)],
-        mistakes=[_picture(example) for example in mistakes(rows, outcomes, truth, tasks, MISTAKES_SHOWN)],
+        examples=[_picture(example) for example in examples(rows, contents.outcomes, truth, tasks)],
+        mistakes=[_picture(example) for example in mistakes(rows, contents.outcomes, truth, tasks, MISTAKES_SHOWN)],
         detector=_manifest(data, 'success_detector', DetectorManifest),
         policy=_manifest(data, 'policy', PolicyManifest),
         cadences=[

@@ -2,21 +2,26 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
 from mtopt_bringup.cadence import CadenceError, read_cadence, summarise
+from mtopt_bringup.data_contents import EmptyFolderError
 from mtopt_bringup.dataset_summary import examples, growth, mistakes
 from mtopt_bringup.evaluation import Evaluation, TaskResult
-from mtopt_bringup.report import EmptyFolderError, report, write_report
+from mtopt_bringup.impersonation_counts import count_impersonated
+from mtopt_bringup.report import report, write_report
 from mtopt_bringup.simulate import simulate
 from mtopt_bringup.stages import StageRecord
 from mtopt_collector.cadence import cadence_file
 from mtopt_core.catalogue import Catalogue
-from mtopt_core.episode import Outcome, Verdict
+from mtopt_core.episode import Outcome, Termination, Verdict
+from mtopt_core.errors import ConfigurationError
 from mtopt_core.label_store import DETECTOR, SIMULATOR, LabelStore
 from mtopt_core.paths import DataFolder
 from mtopt_core.tasks import load_tasks
+from mtopt_policy.learner.impersonation import Impersonation
 
 TASKS = load_tasks()
 
@@ -61,6 +66,7 @@ def test_the_page_stands_alone_and_says_what_was_found(data, tmp_path):
     assert '60 % [46, 72]' in text
     assert 'control steps per second 20.0' in text
     assert 'Dig mtopt dig 1:15' in text
+    assert 'What impersonation adds' in text
     assert page.count('data:image/jpeg;base64,') >= 2
 
 
@@ -90,6 +96,41 @@ def test_an_episode_counts_for_every_task_of_its_skill_and_none_of_another(data)
     assert grown['lift-can'].successes[-1] + grown['lift-can'].failures[-1] == 4
     assert grown['place-any'].successes[-1] + grown['place-any'].failures[-1] == 0
     assert list(grown['lift-can'].successes + grown['lift-can'].failures) == [1, 2, 3, 4]
+
+
+def test_a_task_gains_what_impersonation_gives_it(data):
+    Catalogue(data).refresh()
+    rows, (_, truth) = Catalogue(data).episodes(), outcomes_of(data)
+    counts = count_impersonated(rows, truth, TASKS)
+    lift_any, lift_can, place_any = map(TASKS.index, ('lift-any', 'lift-can', 'place-any'))
+    totals = {strategy: sizes.sum(axis=1) for strategy, sizes in counts.items()}
+    assert [totals[Impersonation.NONE][task] for task in (lift_any, lift_can, place_any)] == [4, 0, 0]
+    assert [totals[Impersonation.SKILL][task] for task in (lift_any, lift_can, place_any)] == [4, 4, 0]
+    assert [totals[Impersonation.ALL][task] for task in (lift_any, lift_can, place_any)] == [4, 4, 4]
+    solved = sum(one['lift-any'].verdict is Verdict.SUCCESS for one in truth.values())
+    assert counts[Impersonation.NONE][lift_any].tolist() == [4 - solved, solved]
+
+
+def test_what_the_learner_cannot_use_is_not_counted(data):
+    Catalogue(data).refresh()
+    rows, (_, truth) = Catalogue(data).episodes(), outcomes_of(data)
+    unsure = {task: replace(one, verdict=Verdict.UNSURE) for task, one in truth[rows[0].episode_id].items()}
+    outcomes = {**truth, rows[0].episode_id: unsure}
+    rows = [rows[0], replace(rows[1], termination=Termination.ABORTED), replace(rows[2], task='lift-anvil'), rows[3]]
+    assert count_impersonated(rows, outcomes, TASKS)[Impersonation.NONE].sum() == 1
+
+
+def test_the_counts_are_printed_and_drawn_to_the_file_asked_for(data, tmp_path, capsys):
+    figure = tmp_path / 'new' / 'counts.svg'
+    report(data.root, figure, impersonation=True)
+    printed = capsys.readouterr().out
+    assert re.search(r'lift-any +\d +\d +\d +\d +\d +\d', printed)
+    assert str(figure) in printed.replace('\n', '')
+    assert figure.read_text().lstrip().startswith('<?xml')
+    report(data.root, impersonation=True)
+    assert (data.root / 'impersonation.png').read_bytes().startswith(b'\x89PNG')
+    with pytest.raises(ConfigurationError, match=r'counts\.doc.*\.png or \.svg'):
+        report(data.root, tmp_path / 'counts.doc', impersonation=True)
 
 
 def test_a_verdict_against_the_truth_is_shown_as_the_mistake_it_is(data):

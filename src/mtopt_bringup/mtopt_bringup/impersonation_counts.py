@@ -1,0 +1,63 @@
+"""How much data each task has by itself and gains by impersonation (paper Fig. 12)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from rich import box
+from rich.table import Table
+
+from mtopt_bringup.dataset_summary import Outcomes
+from mtopt_core.catalogue import Row
+from mtopt_core.episode import Termination, Verdict
+from mtopt_core.tasks import TaskSet
+from mtopt_policy.learner.impersonation import Impersonation, LoggedEpisode, impersonate
+from mtopt_policy.learner.task_buffers import FAILURE, SUCCESS, TaskBuffers
+
+OWN = Impersonation.NONE
+COMPARED = (OWN, Impersonation.SKILL, Impersonation.ALL)
+
+Counts = Mapping[Impersonation, np.ndarray]
+"""Episodes a task can learn from, by impersonation function: `(T, 2) int`, failures and successes."""
+
+
+def count_impersonated(rows: Sequence[Row], outcomes: Outcomes, tasks: TaskSet) -> Counts:
+    """Count the episodes of every task as the learner's task buffers would hold them.
+
+    Args:
+        rows: The episodes; those that were aborted, or attempted an unknown task, are not learned from.
+        outcomes: Of whoever counts; unsure ones are not learned from.
+        tasks: The tasks.
+    """
+    usable = [row for row in rows if row.termination is not Termination.ABORTED and row.task in tasks.names]
+    episodes = [
+        LoggedEpisode(
+            index,
+            row.task,
+            {
+                task: outcome.verdict is Verdict.SUCCESS
+                for task, outcome in outcomes.get(row.episode_id, {}).items()
+                if outcome.verdict is not Verdict.UNSURE
+            },
+        )
+        for index, row in enumerate(usable)
+    ]
+    return {
+        strategy: TaskBuffers.of(
+            (one for episode in episodes for one in impersonate(episode, strategy, tasks)), tasks
+        ).sizes
+        for strategy in COMPARED
+    }
+
+
+def table_of_counts(counts: Counts, tasks: TaskSet, graded_by: str) -> Table:
+    """Return the counts for a terminal."""
+    table = Table('task', title=f'episodes to learn from, graded by {graded_by}', box=box.SIMPLE)
+    for strategy in counts:
+        for outcome in ('success', 'failure'):
+            table.add_column(f'{"own" if strategy is OWN else strategy}\n{outcome}', justify='right')
+    for index, task in enumerate(tasks.names):
+        numbers = [sizes[index, outcome] for sizes in counts.values() for outcome in (SUCCESS, FAILURE)]
+        table.add_row(task, *(f'{number:,}' for number in numbers))
+    return table
