@@ -10,7 +10,7 @@ from torch import nn
 
 from mtopt_core.configuration import MAIN, WRIST
 from mtopt_core.fusion_head import FusionHead
-from mtopt_core.layers import Norm, Preset
+from mtopt_core.layers import CHANNELS, Norm, Preset
 from mtopt_core.vision_tower import VisionTower
 from mtopt_policy.value import BinaryValue, CategoricalValue
 
@@ -32,6 +32,10 @@ class NetworkConfiguration(BaseModel):
         heads: `one`, or `per_task`: the last three fully connected layers n times, one for each task (paper Fig. 10).
             The task is an input either way.
         value_bins: Bins of a categorical value (see `CategoricalValue`, 51 is usual); none for the paper's one logit.
+        task_embedding: Length of a learned vector per task in place of the one-hot (see `TaskEmbedding`); none for the
+            paper's one-hot.
+        layer_norm: Whether the fully connected layers at the end have layer normalisation; else those of `paper` have
+            `norm` and those of `small` none (Q2-Opt's robotic critic, and BRC, arXiv 2505.23150, normalise them).
     """
 
     model_config = ConfigDict(extra='forbid', frozen=True)
@@ -41,6 +45,8 @@ class NetworkConfiguration(BaseModel):
     norm: Norm
     heads: Literal['one', 'per_task'] = 'one'
     value_bins: Annotated[int, Field(ge=2)] | None = None
+    task_embedding: Annotated[int, Field(gt=0)] | None = None
+    layer_norm: bool = False
 
 
 class QNetworkConfiguration(NetworkConfiguration):
@@ -63,6 +69,33 @@ class QNetworkConfiguration(NetworkConfiguration):
         return cls(preset='small', tasks=tasks, views=(MAIN, WRIST), image_size=64, norm='group')
 
 
+class TaskEmbedding(nn.Module):
+    """A learned vector per task, in place of the one-hot (BRC, arXiv 2505.23150).
+
+    The one-hot's fully connected layer already adds a learned vector. This one multiplies too: it scales every channel
+    of the feature map, so that a task can choose what of the image counts (FiLM, arXiv 1709.07871, without its shift,
+    which the context is).
+
+    Args:
+        tasks: Number of tasks T.
+        size: Length of the vector E.
+        channels: Channels of the feature map C.
+    """
+
+    def __init__(self, tasks: int, size: int, channels: int) -> None:
+        super().__init__()
+        self.vectors = nn.Linear(tasks, size, bias=False)
+        self.gain = nn.Linear(size, channels)
+        # All tasks start from the map as it is.
+        nn.init.zeros_(self.gain.weight)
+        nn.init.ones_(self.gain.bias)
+
+    def forward(self, task: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return vectors `(B, E)` and the channels' factors `(B, C)` of one-hot tasks `(B, T)`."""
+        vector = self.vectors(task)
+        return vector, self.gain(vector)
+
+
 class QNetwork(nn.Module):
     """Q-function; `sigmoid` of its logits is Q in [0, 1].
 
@@ -75,14 +108,20 @@ class QNetwork(nn.Module):
         preset, norm = configuration.preset, configuration.norm
         bins = configuration.value_bins
         self.value = BinaryValue() if bins is None else CategoricalValue(bins)
+        self.task_embedding = (
+            TaskEmbedding(configuration.tasks, configuration.task_embedding, CHANNELS[preset])
+            if configuration.task_embedding
+            else None
+        )
         self.towers = nn.ModuleList(VisionTower(preset, norm) for _ in configuration.views)
         self.fusion = FusionHead(
             preset,
             norm,
-            (*ACTION_BLOCKS, *STATE_BLOCKS, configuration.tasks),
+            (*ACTION_BLOCKS, *STATE_BLOCKS, configuration.task_embedding or configuration.tasks),
             configuration.image_size,
             heads=configuration.tasks if configuration.heads == 'per_task' else 1,
             outputs=self.value.outputs,
+            layer_norm=configuration.layer_norm,
         )
         if isinstance(self.value, CategoricalValue):
             self.fusion.logit.bias.data.copy_(self.value.first_outputs())
@@ -113,7 +152,11 @@ class QNetwork(nn.Module):
     ) -> torch.Tensor:
         """Return what the last layer sees, `(B, N, 64)`; arguments as in `head`."""
         closed, height = state[:, None].split(STATE_BLOCKS, dim=2)
-        blocks = [*actions.split(ACTION_BLOCKS, dim=2), closed, height * HEIGHT_SCALE, task[:, None]]
+        vector = task
+        if self.task_embedding is not None:
+            vector, gain = self.task_embedding(task)
+            features = features * gain[..., None, None]
+        blocks = [*actions.split(ACTION_BLOCKS, dim=2), closed, height * HEIGHT_SCALE, vector[:, None]]
         return self.fusion.embed(features, blocks, task)
 
     def score(self, embedding: torch.Tensor, task: torch.Tensor) -> torch.Tensor:

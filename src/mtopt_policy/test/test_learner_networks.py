@@ -41,6 +41,8 @@ def training(data, out, overrides=(), **changes) -> Training:
         ('network.image_size=48', {'image_size': 48}),
         ('network.heads=per_task', {'heads': 'per_task'}),
         ('network.value_bins=21', {'value_bins': 21}),
+        ('network.task_embedding=16', {'task_embedding': 16}),
+        ('network.layer_norm=true', {'layer_norm': True}),
     ],
 )
 def test_a_network_option_is_trained_exported_and_rebuilt_from_the_manifest(record, tmp_path, override, changes):

@@ -95,3 +95,46 @@ def test_an_example_teaches_its_own_tasks_head_and_what_all_tasks_share(preset):
         taught = head.weight.grad.abs().amax(dim=(1, 2)) > 0
         assert taught.tolist() == [number == 3 for number in range(TASKS)]
     assert network.towers[0].layers[0].weight.grad.abs().max() > 0
+
+
+def test_a_task_embedding_lets_a_task_choose_the_channels_that_count():
+    torch.manual_seed(0)
+    network = QNetwork(QNetworkConfiguration.small(TASKS).model_copy(update={'task_embedding': 16})).eval()
+    features, actions, state = torch.rand(1, 32, 8, 8), torch.rand(1, 1, 8), torch.rand(1, 2)
+    task, other = torch.eye(TASKS)[[4]], torch.eye(TASKS)[[5]]
+    others_logit = network.head(features, actions, state, other)
+    # The fifth task now looks at the first channel only.
+    blind = torch.zeros(32)
+    blind[0] = 1
+    vectors = network.task_embedding.vectors.weight.detach()
+    change = torch.outer(blind - 1, torch.linalg.pinv(vectors)[4])
+    network.task_embedding.gain.weight.data.copy_(change)
+    changed = features.clone()
+    changed[:, 1:] += 1
+    assert torch.allclose(network.head(changed, actions, state, task), network.head(features, actions, state, task))
+    assert torch.allclose(network.head(features, actions, state, other), others_logit, atol=1e-4)
+    changed[:, 0] += 1
+    assert not torch.allclose(network.head(changed, actions, state, task), network.head(features, actions, state, task))
+
+
+def test_a_task_embedding_learns_through_the_sum_and_through_the_product():
+    torch.manual_seed(0)
+    network = QNetwork(QNetworkConfiguration.small(TASKS).model_copy(update={'task_embedding': 16}))
+    network(torch.rand(1, 2, 3, 64, 64), torch.rand(1, 8), torch.rand(1, 2), torch.eye(TASKS)[[4]]).sum().backward()
+    assert network.task_embedding.gain.weight.grad.abs().max() > 0
+    taught = network.task_embedding.vectors.weight.grad.abs().amax(dim=0) > 0
+    assert taught.tolist() == [number == 4 for number in range(TASKS)]
+
+
+@pytest.mark.parametrize('preset', ['small', 'paper'])
+@pytest.mark.parametrize('heads', ['one', 'per_task'])
+def test_with_layer_norm_the_two_hidden_fully_connected_layers_are_normalised_each_example_by_itself(preset, heads):
+    configuration = getattr(QNetworkConfiguration, preset)(TASKS)
+    network = QNetwork(configuration.model_copy(update={'layer_norm': True, 'heads': heads}))
+    trunk = list(network.fusion.trunk)
+    linear = [place for place, layer in enumerate(trunk) if isinstance(layer, torch.nn.Linear | LinearPerTask)]
+    assert len(linear) == 2
+    for place in linear:
+        vectors = trunk[place + 1](torch.rand(5, 64) * 7 + 3)
+        torch.testing.assert_close(vectors.mean(1), torch.zeros(5), rtol=0, atol=1e-5)
+        torch.testing.assert_close(vectors.std(1, unbiased=False), torch.ones(5), rtol=0, atol=1e-3)
