@@ -54,6 +54,7 @@ def test_the_next_state_is_that_of_the_following_decision_and_a_terminal_transit
     expected = replay.store.images(np.array([1, 5])).transpose(1, 0, 4, 2, 3)
     np.testing.assert_array_equal(transitions.next_states.images, expected)
     assert transitions.next_states.task.argmax(1).tolist() == [1, 3]
+    np.testing.assert_array_equal(transitions.next_actions, replay.store.records(np.array([1, 5]))['action'])
 
 
 def test_rows_of_several_shards_are_gathered_in_the_order_asked_for(record):

@@ -43,18 +43,27 @@ def states(brightness: list[int], closed: list[int]) -> States:
     return States(images, torch.tensor([[c, 0.1] for c in closed], dtype=torch.float32), torch.ones(len(closed), 1))
 
 
-def updater(first: PeakedQ, second: PeakedQ, mask: list[bool], monte_carlo: bool = False) -> BellmanUpdater:
+def updater(first: PeakedQ, second: PeakedQ, mask: list[bool], **options: bool) -> BellmanUpdater:
     targets = TargetNetworks(first, rate=0.1, lag=10)
     targets.lagged.load_state_dict(second.state_dict())
     cem = CrossEntropyMethod(EASED, samples=256, elites=8, iterations=4)
-    return BellmanUpdater(
-        targets, cem, np.array([[mask, mask]]), discount=0.9, monte_carlo=monte_carlo, precision=FLOAT32
-    )
+    options = {'monte_carlo': False, 'logged_action': False} | options
+    return BellmanUpdater(targets, cem, np.array([[mask, mask]]), discount=0.9, precision=FLOAT32, **options)
 
 
-def label(bellman: BellmanUpdater, successes: list[bool], remaining: list[int], next_states: States) -> np.ndarray:
+def label(
+    bellman: BellmanUpdater,
+    successes: list[bool],
+    remaining: list[int],
+    next_states: States,
+    next_actions: torch.Tensor | None = None,
+) -> np.ndarray:
     rows, tasks = np.arange(len(successes)), np.zeros(len(successes), int)
-    transitions = UnlabelledTransitions(rows, tasks, np.array(successes), np.array(remaining), next_states)
+    if next_actions is None:
+        next_actions = torch.zeros(len(next_states.state), 8)
+    transitions = UnlabelledTransitions(
+        rows, tasks, np.array(successes), np.array(remaining), next_states, next_actions
+    )
     return bellman.label(transitions, torch.Generator().manual_seed(0)).targets
 
 
@@ -101,6 +110,23 @@ def test_with_the_monte_carlo_bound_a_success_is_worth_at_least_its_discounted_r
     assert targets[2] == 1
 
 
+def closing(dx: float) -> torch.Tensor:
+    """Return an action that moves and closes, which CEM does not try: its logit is 0.5 - 3 * |dx - brightness| + 1."""
+    action = torch.zeros(1, 8)
+    action[0, 0], action[0, 5] = dx, 1
+    return action
+
+
+def test_the_logged_action_is_a_candidate_where_asked_for():
+    first, second = PeakedQ(3.0, 0.5), PeakedQ(3.0, 0.25)
+    with_it, without = (updater(first, second, MOVE_ONLY, logged_action=asked) for asked in (True, False))
+    better, worse = closing(0.3), closing(-0.8)
+    assert label(with_it, [True], [1], states([51], [0]), better)[0] == pytest.approx(0.9 * sigmoid(0.25 - 0.3 + 1))
+    best_move = pytest.approx(0.9 * sigmoid(0.25), abs=0.003)
+    assert label(with_it, [True], [1], states([51], [0]), worse)[0] == best_move
+    assert label(without, [True], [1], states([51], [0]), better)[0] == best_move
+
+
 def test_choices_masked_for_the_next_state_do_not_count():
     closing_allowed = [True, Choice.CLOSE == 1, False, False]
     # Closing in place: dx = 0 on a black image, logit 0.5 + 1.
@@ -116,7 +142,7 @@ def test_the_mask_is_that_of_the_task_and_the_gripper():
     masks[..., Choice.MOVE] = True
     masks[0, 0, Choice.CLOSE] = True
     targets = TargetNetworks(PeakedQ(3.0, 0.5), rate=0.1, lag=10)
-    bellman = BellmanUpdater(targets, CrossEntropyMethod(EASED, 256, 8, 4), masks, 0.9, False, FLOAT32)
+    bellman = BellmanUpdater(targets, CrossEntropyMethod(EASED, 256, 8, 4), masks, 0.9, False, False, FLOAT32)
     opened, closed = bellman.value(states([0, 0], [0, 1]), torch.Generator().manual_seed(0)).tolist()
     assert opened == pytest.approx(sigmoid(1.5), abs=0.005)
     assert closed == pytest.approx(sigmoid(0.5 - 1), abs=0.005)

@@ -42,6 +42,7 @@ class UnlabelledTransitions:
         successes: Whether the episode solved the task, `(B,) bool`.
         remaining: Decisions that followed in the episode, 0 for its last, `(B,) int32`.
         next_states: s' of those that are not terminal, in their order.
+        next_actions: The encoded actions taken there, `(B', 8) float32`.
     """
 
     rows: np.ndarray
@@ -49,6 +50,7 @@ class UnlabelledTransitions:
     successes: np.ndarray
     remaining: np.ndarray
     next_states: States
+    next_actions: torch.Tensor
 
     @property
     def terminal(self) -> np.ndarray:
@@ -87,8 +89,10 @@ class Loader:
         """Load what is needed to label transitions; arguments as the attributes of the result."""
         remaining = self._store.records(rows)['remaining']
         going_on = remaining > 0
-        next_states = self.states(rows[going_on] + 1, tasks[going_on])
-        return UnlabelledTransitions(rows, tasks, successes, remaining, next_states)
+        following = rows[going_on] + 1
+        next_actions = torch.from_numpy(self._store.records(following)['action'])
+        next_states = self.states(following, tasks[going_on])
+        return UnlabelledTransitions(rows, tasks, successes, remaining, next_states, next_actions)
 
     def states(self, rows: np.ndarray, tasks: np.ndarray) -> States:
         """Load states as they are: `(B,)` rows, each with the task it is an example of."""

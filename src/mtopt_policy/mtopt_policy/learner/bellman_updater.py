@@ -10,6 +10,9 @@ target is its reward, and needs neither image nor search, and any other's is gam
 With the Monte-Carlo bound no target is below gamma^k, k decisions before the end of an episode that succeeded: what was
 done can be done, so Q of the best policy is at least that (the paper has no such bound; Q-Transformer, arXiv
 2309.10150, section 4.3).
+
+With the logged action as a candidate, a* is the action taken at s' where Q_1 prefers it to what CEM found: a few dozen
+samples can miss an action that is known to work (the paper has only CEM's).
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ class BellmanUpdater:
         masks: Discrete choices allowed, by task and gripper_closed: `(T, 2, 4) bool`.
         discount: gamma.
         monte_carlo: Whether an episode's own return bounds its targets from below.
+        logged_action: Whether the action taken at s' is a candidate for a*.
         precision: How the networks are evaluated.
     """
 
@@ -43,6 +47,7 @@ class BellmanUpdater:
         masks: np.ndarray,
         discount: float,
         monte_carlo: bool,
+        logged_action: bool,
         precision: Precision,
     ) -> None:
         self._targets = targets
@@ -50,6 +55,7 @@ class BellmanUpdater:
         self._masks = torch.from_numpy(masks).to(precision.device)
         self._discount = discount
         self._monte_carlo = monte_carlo
+        self._logged_action = logged_action
         self._precision = precision
 
     def label(self, transitions: UnlabelledTransitions, generator: torch.Generator) -> LabelledTransitions:
@@ -62,7 +68,8 @@ class BellmanUpdater:
         targets = transitions.successes.astype(np.float32)
         going_on = ~transitions.terminal
         if going_on.any():
-            value = self.value(transitions.next_states, generator)
+            logged = transitions.next_actions if self._logged_action else None
+            value = self.value(transitions.next_states, generator, logged)
             targets[going_on] = (self._discount * value).clamp(0, 1).cpu().numpy()
         if self._monte_carlo:
             returns = transitions.successes * self._discount**transitions.remaining
@@ -70,8 +77,8 @@ class BellmanUpdater:
         return LabelledTransitions(transitions.rows, transitions.tasks, transitions.successes, targets)
 
     @torch.no_grad()
-    def value(self, states: States, generator: torch.Generator) -> torch.Tensor:
-        """Return V, `(B,) float32 in [0, 1]`, of states."""
+    def value(self, states: States, generator: torch.Generator, logged: torch.Tensor | None = None) -> torch.Tensor:
+        """Return V, `(B,) float32 in [0, 1]`, of states; `logged` are further candidates for a*, `(B, 8)`."""
         states = states.to(self._precision.device)
         images = self._precision.floats(states.images)
         gripper_closed = states.state[:, 0].long()
@@ -82,5 +89,10 @@ class BellmanUpdater:
             actions, logits = self._cem.maximise(
                 lambda samples: first.head(features, samples, states.state, states.task), masks, generator
             )
+            if logged is not None:
+                logged = logged.to(self._precision.device)
+                logged_logits = first.head(features, logged[:, None], states.state, states.task)[:, 0]
+                actions = torch.where((logged_logits > logits)[:, None], logged, actions)
+                logits = torch.maximum(logged_logits, logits)
             others = second(images, actions, states.state, states.task)
         return torch.minimum(logits.float(), others.float()).sigmoid()

@@ -45,6 +45,7 @@ class TargetConfiguration(_Model):
     Attributes:
         discount: gamma.
         monte_carlo: Whether the return of an episode that succeeded bounds its targets from below.
+        logged_action: Whether the action taken in the next state is a candidate beside CEM's.
         averaging: Share of the online weights in target 1 after each step.
         lag: Steps after which target 2 is renewed from target 1.
         uses: Gradient steps a label is used in, on average.
@@ -56,6 +57,7 @@ class TargetConfiguration(_Model):
 
     discount: Share
     monte_carlo: bool
+    logged_action: bool = False
     averaging: Share
     lag: Count
     uses: Count

@@ -83,7 +83,7 @@ class Learner:
         self._learned = frozenset(learned)
         self._precision = precision
         self._bellman_updater = BellmanUpdater(
-            self.targets, cem, masks, targets.discount, targets.monte_carlo, precision
+            self.targets, cem, masks, targets.discount, targets.monte_carlo, targets.logged_action, precision
         )
         self._train_buffer = TrainBuffer(targets.age_limit)
         self._loader = Loader(log_replay.store, len(tasks))
