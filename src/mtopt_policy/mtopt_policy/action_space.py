@@ -1,4 +1,4 @@
-"""The action space (paper section IV-A) and how an action becomes the network's 8 numbers.
+"""The action space (paper section IV-A) and how an action becomes the network's 8 numbers; the state's numbers.
 
 Two settings. `full` is the paper's: displacement in the base frame, open, close and terminate learned. `eased` learns
 on one machine in minutes: displacement in the gripper's frame (the wrist camera's), the finishing choice (close when
@@ -8,7 +8,7 @@ lifting, open when placing) happens in place, is followed by a scripted ending a
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -20,6 +20,10 @@ from mtopt_core.errors import ConfigurationError
 
 DIMENSIONS = 8
 CONTINUOUS = 4
+
+StateInput = Literal['gripper_closed', 'height_to_bottom', 'gripper_width']
+STATE: tuple[StateInput, ...] = get_args(StateInput)
+"""What is known of the robot, in the order of `encode_state`; a network is given some of it."""
 
 
 class Choice(IntEnum):
@@ -179,8 +183,8 @@ def choice_of(action: Action) -> Choice:
 
 
 def encode_state(observation: Observation) -> np.ndarray:
-    """Return the network's state: gripper_closed (0 or 1) and height_to_bottom (m), `(2,) float32`."""
-    return np.array([observation.gripper_closed, observation.height_to_bottom], np.float32)
+    """Return `STATE` of an observation: gripper_closed is 0 or 1, the others in m; `(3,) float32`."""
+    return np.array([getattr(observation, name) for name in STATE], np.float32)
 
 
 def finishing_choice(skill: str) -> Choice:

@@ -9,8 +9,8 @@ import openvino
 import torch
 from torch import nn
 
-from mtopt_policy.action_space import DIMENSIONS
-from mtopt_policy.q_network import STATE_BLOCKS, QNetwork
+from mtopt_policy.action_space import DIMENSIONS, STATE
+from mtopt_policy.q_network import QNetwork
 
 
 class Backend(Protocol):
@@ -76,7 +76,7 @@ class OpenVinoBackend:
             features = network.tower(images)
         vectors = (
             torch.rand(1, actions, DIMENSIONS),
-            torch.rand(1, len(STATE_BLOCKS)),
+            torch.rand(1, len(STATE)),
             torch.rand(1, configuration.tasks),
         )
         core = openvino.Core()

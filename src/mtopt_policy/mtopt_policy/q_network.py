@@ -12,13 +12,13 @@ from mtopt_core.configuration import MAIN, WRIST
 from mtopt_core.fusion_head import FusionHead
 from mtopt_core.layers import CHANNELS, Norm, Preset
 from mtopt_core.vision_tower import VisionTower
+from mtopt_policy.action_space import STATE, StateInput
 from mtopt_policy.value import BinaryValue, CategoricalValue
 
 ACTION_BLOCKS = (3, 2, 1, 1, 1)
-STATE_BLOCKS = (1, 1)
 
-# Brings the height, a few tenths of a metre, to the size of the other inputs.
-HEIGHT_SCALE = 10.0
+# Brings lengths, a few tenths of a metre, to the size of the other inputs.
+STATE_SCALE: dict[StateInput, float] = {'gripper_closed': 1.0, 'height_to_bottom': 10.0, 'gripper_width': 10.0}
 
 
 class NetworkConfiguration(BaseModel):
@@ -29,6 +29,8 @@ class NetworkConfiguration(BaseModel):
         views: Cameras, one tower each; their feature maps are summed.
         image_size: Side of the square images, px.
         norm: `batch` (as the paper) or `group`.
+        state: What it is told of the robot; the paper's know gripper_closed and height_to_bottom. With gripper_width
+            it can tell a grasp from a miss.
         heads: `one`, or `per_task`: the last three fully connected layers n times, one for each task (paper Fig. 10).
             The task is an input either way.
         value_bins: Bins of a categorical value (see `CategoricalValue`, 51 is usual); none for the paper's one logit.
@@ -43,6 +45,7 @@ class NetworkConfiguration(BaseModel):
     views: Annotated[tuple[str, ...], Field(min_length=1)]
     image_size: int
     norm: Norm
+    state: tuple[StateInput, ...] = ('gripper_closed', 'height_to_bottom')
     heads: Literal['one', 'per_task'] = 'one'
     value_bins: Annotated[int, Field(ge=2)] | None = None
     task_embedding: Annotated[int, Field(gt=0)] | None = None
@@ -117,7 +120,7 @@ class QNetwork(nn.Module):
         self.fusion = FusionHead(
             preset,
             norm,
-            (*ACTION_BLOCKS, *STATE_BLOCKS, configuration.task_embedding or configuration.tasks),
+            (*ACTION_BLOCKS, *(1 for _ in configuration.state), configuration.task_embedding or configuration.tasks),
             configuration.image_size,
             heads=configuration.tasks if configuration.heads == 'per_task' else 1,
             outputs=self.value.outputs,
@@ -139,7 +142,7 @@ class QNetwork(nn.Module):
         Args:
             features: `(B, C, h, w)`, from `tower`.
             actions: `(B, N, 8)`, encoded by `ActionSpace`.
-            state: `(B, 2)`: gripper_closed (0 or 1), height_to_bottom (m).
+            state: `(B, 3)`, encoded by `encode_state`; what the network is not told is ignored.
             task: `(B, T)` one-hot.
 
         Returns:
@@ -151,12 +154,12 @@ class QNetwork(nn.Module):
         self, features: torch.Tensor, actions: torch.Tensor, state: torch.Tensor, task: torch.Tensor
     ) -> torch.Tensor:
         """Return what the last layer sees, `(B, N, 64)`; arguments as in `head`."""
-        closed, height = state[:, None].split(STATE_BLOCKS, dim=2)
+        told = [state[:, None, [STATE.index(name)]] * STATE_SCALE[name] for name in self.configuration.state]
         vector = task
         if self.task_embedding is not None:
             vector, gain = self.task_embedding(task)
             features = features * gain[..., None, None]
-        blocks = [*actions.split(ACTION_BLOCKS, dim=2), closed, height * HEIGHT_SCALE, vector[:, None]]
+        blocks = [*actions.split(ACTION_BLOCKS, dim=2), *told, vector[:, None]]
         return self.fusion.embed(features, blocks, task)
 
     def score(self, embedding: torch.Tensor, task: torch.Tensor) -> torch.Tensor:

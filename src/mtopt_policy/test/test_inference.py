@@ -32,7 +32,7 @@ def inputs(configuration: QNetworkConfiguration, batch: int = 1) -> tuple[torch.
     space = ActionSpace.full(StepConfiguration())
     actions = space.assemble(torch.rand(batch, ACTIONS, 4) * 2 - 1, torch.randint(4, (batch, ACTIONS)))
     images = torch.rand(batch, len(configuration.views), 3, configuration.image_size, configuration.image_size)
-    return images, actions, torch.rand(batch, 2), torch.eye(TASKS)[torch.randint(TASKS, (batch,))]
+    return images, actions, torch.rand(batch, 3), torch.eye(TASKS)[torch.randint(TASKS, (batch,))]
 
 
 OPTIONS = {

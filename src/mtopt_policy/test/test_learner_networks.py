@@ -39,6 +39,7 @@ def training(data, out, overrides=(), **changes) -> Training:
         ('network.views=[wrist]', {'views': ('wrist',)}),
         ('network.norm=batch', {'norm': 'batch'}),
         ('network.image_size=48', {'image_size': 48}),
+        ('network.state=[gripper_closed, gripper_width]', {'state': ('gripper_closed', 'gripper_width')}),
         ('network.heads=per_task', {'heads': 'per_task'}),
         ('network.value_bins=21', {'value_bins': 21}),
         ('network.task_embedding=16', {'task_embedding': 16}),

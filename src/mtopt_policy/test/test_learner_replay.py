@@ -40,7 +40,7 @@ def test_a_transition_holds_what_was_seen_and_decided(record):
         np.testing.assert_array_equal(records['remaining'], [2, 1, 0])
         for place, step in enumerate(episode.steps[:3]):
             np.testing.assert_allclose(records['action'][place], EASED.encode(step.action, step.observation))
-            np.testing.assert_allclose(records['state'][place], [0, 0.1])
+            np.testing.assert_allclose(records['state'][place], [0, 0.1, 0.08])
             expected = crop_resize(decode_jpeg(step.observation.images['wrist']), 32)
             np.testing.assert_array_equal(images[1, place], expected)
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mtopt_core.layers import LinearPerTask
+from mtopt_policy.action_space import STATE
 from mtopt_policy.q_network import QNetwork, QNetworkConfiguration
 
 torch.set_num_threads(1)
@@ -44,7 +45,7 @@ def test_every_view_has_a_tower_of_its_own_and_their_maps_are_summed():
 def test_one_pass_gives_the_same_as_tower_and_head():
     torch.manual_seed(0)
     network = QNetwork(QNetworkConfiguration.small(TASKS)).eval()
-    images, actions, state = torch.rand(3, 2, 3, 64, 64), torch.randn(3, 8), torch.rand(3, 2)
+    images, actions, state = torch.rand(3, 2, 3, 64, 64), torch.randn(3, 8), torch.rand(3, 3)
     task = torch.eye(TASKS)[[0, 5, 11]]
     logits = network(images, actions, state, task)
     assert logits.shape == (3,)
@@ -54,19 +55,35 @@ def test_one_pass_gives_the_same_as_tower_and_head():
 def test_q_depends_on_image_action_state_and_task():
     torch.manual_seed(0)
     network = QNetwork(QNetworkConfiguration.small(TASKS)).eval()
-    inputs = [torch.rand(1, 2, 3, 64, 64), torch.rand(1, 8), torch.rand(1, 2), torch.eye(TASKS)[:1]]
+    inputs = [torch.rand(1, 2, 3, 64, 64), torch.rand(1, 8), torch.rand(1, 3), torch.eye(TASKS)[:1]]
     logit = network(*inputs)
-    others = [torch.rand(1, 2, 3, 64, 64), torch.rand(1, 8), torch.rand(1, 2), torch.eye(TASKS)[1:2]]
+    others = [torch.rand(1, 2, 3, 64, 64), torch.rand(1, 8), torch.rand(1, 3), torch.eye(TASKS)[1:2]]
     for index, other in enumerate(others):
         changed = [*inputs[:index], other, *inputs[index + 1 :]]
         assert (network(*changed) - logit).abs() > 1e-4
+
+
+@pytest.mark.parametrize(
+    'told', [('gripper_closed', 'height_to_bottom'), ('gripper_closed', 'height_to_bottom', 'gripper_width'), ()]
+)
+def test_q_depends_on_the_state_the_network_is_told_and_on_no_other(told):
+    torch.manual_seed(0)
+    network = QNetwork(QNetworkConfiguration.small(TASKS).model_copy(update={'state': told})).eval()
+    features, actions, task = torch.rand(1, 32, 8, 8), torch.rand(1, 1, 8), torch.eye(TASKS)[:1]
+    state = torch.tensor([[0.0, 0.1, 0.02]])
+    logit = network.head(features, actions, state, task)
+    matters = [
+        bool((network.head(features, actions, state + change, task) - logit).abs() > 1e-4)
+        for change in torch.diag(torch.tensor([1.0, 0.1, 0.05]))
+    ]
+    assert matters == [name in told for name in STATE]
 
 
 @pytest.mark.parametrize('changes', [{}, {'value_bins': 51}, {'value_bins': 51, 'heads': 'per_task'}])
 def test_the_small_network_starts_at_a_low_q(changes):
     torch.manual_seed(0)
     network = QNetwork(QNetworkConfiguration.small(TASKS).model_copy(update=changes)).eval()
-    logits = network(torch.rand(4, 2, 3, 64, 64), torch.rand(4, 8), torch.rand(4, 2), torch.eye(TASKS)[:4])
+    logits = network(torch.rand(4, 2, 3, 64, 64), torch.rand(4, 8), torch.rand(4, 3), torch.eye(TASKS)[:4])
     assert (logits.sigmoid() < 0.25).all()
 
 
@@ -88,7 +105,7 @@ def test_an_example_teaches_its_own_tasks_head_and_what_all_tasks_share(preset):
     network = QNetwork(configuration)
     views = len(configuration.views)
     task = torch.eye(TASKS)[[3, 3]]
-    network(torch.rand(2, views, 3, 218, 218), torch.rand(2, 8), torch.rand(2, 2), task).sum().backward()
+    network(torch.rand(2, views, 3, 218, 218), torch.rand(2, 8), torch.rand(2, 3), task).sum().backward()
     heads = [layer for layer in network.modules() if isinstance(layer, LinearPerTask)]
     assert len(heads) == 3
     for head in heads:
@@ -100,7 +117,7 @@ def test_an_example_teaches_its_own_tasks_head_and_what_all_tasks_share(preset):
 def test_a_task_embedding_lets_a_task_choose_the_channels_that_count():
     torch.manual_seed(0)
     network = QNetwork(QNetworkConfiguration.small(TASKS).model_copy(update={'task_embedding': 16})).eval()
-    features, actions, state = torch.rand(1, 32, 8, 8), torch.rand(1, 1, 8), torch.rand(1, 2)
+    features, actions, state = torch.rand(1, 32, 8, 8), torch.rand(1, 1, 8), torch.rand(1, 3)
     task, other = torch.eye(TASKS)[[4]], torch.eye(TASKS)[[5]]
     others_logit = network.head(features, actions, state, other)
     # The fifth task now looks at the first channel only.
@@ -120,7 +137,7 @@ def test_a_task_embedding_lets_a_task_choose_the_channels_that_count():
 def test_a_task_embedding_learns_through_the_sum_and_through_the_product():
     torch.manual_seed(0)
     network = QNetwork(QNetworkConfiguration.small(TASKS).model_copy(update={'task_embedding': 16}))
-    network(torch.rand(1, 2, 3, 64, 64), torch.rand(1, 8), torch.rand(1, 2), torch.eye(TASKS)[[4]]).sum().backward()
+    network(torch.rand(1, 2, 3, 64, 64), torch.rand(1, 8), torch.rand(1, 3), torch.eye(TASKS)[[4]]).sum().backward()
     assert network.task_embedding.gain.weight.grad.abs().max() > 0
     taught = network.task_embedding.vectors.weight.grad.abs().amax(dim=0) > 0
     assert taught.tolist() == [number == 4 for number in range(TASKS)]

@@ -19,7 +19,7 @@ class States:
 
     Attributes:
         images: `(B, V, 3, S, S) uint8`.
-        state: gripper_closed and height_to_bottom (m), `(B, 2) float32`.
+        state: What is known of the robot, encoded by `encode_state`, `(B, 3) float32`.
         task: One-hot, `(B, T) float32`.
     """
 

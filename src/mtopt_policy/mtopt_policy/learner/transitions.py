@@ -18,7 +18,7 @@ from mtopt_core.episode import Episode, Termination
 from mtopt_core.episode_bag import read_episode
 from mtopt_core.errors import BagError, ImageError
 from mtopt_core.images import crop_resize, decode_jpeg, encode_jpeg
-from mtopt_policy.action_space import DIMENSIONS, ActionSpace, decisions, encode_state
+from mtopt_policy.action_space import DIMENSIONS, STATE, ActionSpace, decisions, encode_state
 
 RAW_UP_TO = 128
 """Side of images kept as pixels, px: above it decoding costs less than what the pixels take on disk and in memory."""
@@ -41,7 +41,7 @@ class StoreLayout(BaseModel):
     image_size: int
     action_space: ActionSpace
     shard_rows: int = 65536
-    format: Literal[2] = 2
+    format: Literal[3] = 3
 
     @property
     def key(self) -> str:
@@ -58,7 +58,7 @@ class StoreLayout(BaseModel):
         return np.dtype(
             [
                 ('action', np.float32, DIMENSIONS),
-                ('state', np.float32, 2),
+                ('state', np.float32, len(STATE)),
                 ('remaining', np.int32),
                 ('images', np.int64, len(self.views) + 1),
             ],
