@@ -57,6 +57,22 @@ def test_the_next_state_is_that_of_the_following_decision_and_a_terminal_transit
     np.testing.assert_array_equal(transitions.next_actions, replay.store.records(np.array([1, 5]))['action'])
 
 
+@pytest.mark.parametrize(('share', 'expected'), [(None, 1 / 3), (0.0, 0.0), (0.6, 0.6), (1.0, 1.0)])
+def test_the_share_of_last_transitions_is_the_one_asked_for_and_the_others_are_drawn_evenly(record, share, expected):
+    replay = replay_of(record(4, moves=2).data)
+    replay.read()
+    rows = replay.store.sample_rows(np.arange(4000) % 4, np.random.default_rng(0), share)
+    np.testing.assert_array_equal(rows // 3, np.arange(4000) % 4, 'one of each episode asked for')
+    shares = np.bincount(rows % 3, minlength=3) / 4000
+    np.testing.assert_allclose(shares, [(1 - expected) / 2, (1 - expected) / 2, expected], atol=0.03)
+
+
+def test_an_episode_of_one_transition_gives_that_whatever_the_share_of_last_transitions(record):
+    replay = replay_of(record(3, moves=0).data)
+    replay.read()
+    np.testing.assert_array_equal(replay.store.sample_rows(np.arange(3), np.random.default_rng(0), 0.0), [0, 1, 2])
+
+
 def test_rows_of_several_shards_are_gathered_in_the_order_asked_for(record):
     replay = replay_of(record(20).data)
     replay.read()

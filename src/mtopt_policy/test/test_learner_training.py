@@ -180,6 +180,14 @@ def test_batches_are_balanced_between_tasks_and_outcomes(record, tmp_path):
     made.learner.close()
 
 
+def test_batches_hold_the_share_of_last_transitions_asked_for(record, tmp_path):
+    overrides = (*QUICK, 'rebalancing.terminal_share=1', 'targets.discount=0')
+    made = training(record(20, moves=3).data, tmp_path / 'out', overrides=overrides)
+    labelled, _ = made.learner.step()
+    np.testing.assert_array_equal(labelled.targets, labelled.successes)
+    made.learner.close()
+
+
 def test_without_bags_the_error_says_so(record, tmp_path):
     made = training(record(0).data, tmp_path / 'out')
     with pytest.raises(TrainingError, match=r'holds no episode to learn from \(no bags\)'):

@@ -83,10 +83,23 @@ class EpisodeStore:
         """Return the rows of the episode at a place in `episodes`."""
         return range(self._starts[episode], self._starts[episode + 1])
 
-    def sample_rows(self, episodes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Draw one transition, uniformly, of each episode: `(B,) int` places in `episodes` to `(B,) int64` rows."""
+    def sample_rows(
+        self, episodes: np.ndarray, rng: np.random.Generator, terminal_share: float | None = None
+    ) -> np.ndarray:
+        """Draw one transition of each episode: `(B,) int` places in `episodes` to `(B,) int64` rows.
+
+        Args:
+            episodes: Places in `episodes`.
+            rng: Source of the draw.
+            terminal_share: Probability of an episode's last transition; none draws uniformly. The others share the
+                rest. An episode of one transition has no other.
+        """
         spans = [self.rows_of(episode) for episode in episodes]
-        return np.array([span[rng.integers(len(span))] for span in spans], np.int64)
+        first, length = np.array([(span.start, len(span)) for span in spans]).T
+        if terminal_share is None:
+            return first + rng.integers(length)
+        last = (rng.random(len(spans)) < terminal_share) | (length == 1)
+        return first + np.where(last, length - 1, rng.integers(np.maximum(length - 1, 1)))
 
     def records(self, rows: np.ndarray) -> np.ndarray:
         """Return the fixed part of transitions: `(B,) int` rows to `(B,)` of `StoreLayout.record`."""

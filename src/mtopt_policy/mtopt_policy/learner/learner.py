@@ -137,8 +137,9 @@ class Learner:
     def _draw(self, step: int) -> UnlabelledTransitions:
         """Sample transitions for the Bellman updater "using re-balancing strategy" (paper Fig. 11)."""
         rng, store, buffers = self._rng(step, DRAW), self._log_replay.store, self.buffers
-        tasks, outcomes = self._configuration.rebalancing.draw(buffers.sizes, self._configuration.batch, rng)
-        rows = store.sample_rows(buffers.sample(tasks, outcomes, rng), rng)
+        rebalancing = self._configuration.rebalancing
+        tasks, outcomes = rebalancing.draw(buffers.sizes, self._configuration.batch, rng)
+        rows = store.sample_rows(buffers.sample(tasks, outcomes, rng), rng, rebalancing.terminal_share)
         return self._loader.unlabelled(rows, tasks, outcomes == SUCCESS)
 
     def _load(self, step: int) -> Future[Batch]:

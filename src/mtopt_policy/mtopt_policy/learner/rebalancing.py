@@ -30,11 +30,14 @@ class Rebalancing(BaseModel):
     Attributes:
         tasks: How a batch is divided between tasks.
         success_share: Share of successes within each task; none keeps the data's own.
+        terminal_share: Share of last transitions, the only ones with a reward, within each task and outcome; none
+            keeps the data's own. The paper does not speak of it.
     """
 
     model_config = ConfigDict(extra='forbid', frozen=True)
     tasks: TaskBalance = TaskBalance.EQUAL
     success_share: Annotated[float, Field(ge=0, le=1)] | None = 0.5
+    terminal_share: Annotated[float, Field(ge=0, le=1)] | None = None
 
     def shares(self, sizes: np.ndarray) -> np.ndarray:
         """Return the share of a batch by task and outcome.
