@@ -1,6 +1,6 @@
 """Brings a camera's image to the size it is recorded at and encodes it, once.
 
-Nothing is cropped here: the crop is `mtopt_core.images.crop_resize`, which policy and learner apply to the JPEG made
+Nothing is cropped here: the crop is `mtopt_core.images.decode_square`, by which policy and learner see the JPEG made
 here. The shorter side is brought to the recorded size, so that the centre square of the picture has it.
 """
 

@@ -25,6 +25,7 @@ from mtopt_core.message_types import (
     Message,
     deserialize,
     header_stamp,
+    image_data,
     serialize,
 )
 from mtopt_core.messages import (
@@ -253,7 +254,7 @@ def _assemble(
         for camera, image_stamp in zip(message.cameras, map(stamp_of, message.image_stamps), strict=True):
             if (camera, image_stamp) not in images:
                 raise ValueError(f'the image of camera {camera} at {image_stamp} ns is missing')
-            jpegs[camera] = deserialize(images[camera, image_stamp], COMPRESSED_IMAGE).data.tobytes()
+            jpegs[camera] = image_data(images[camera, image_stamp])
         return observation_from_message(message, jpegs)
 
     last = max(observations)

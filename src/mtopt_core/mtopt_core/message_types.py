@@ -113,3 +113,24 @@ def header_stamp(cdr: bytes | memoryview) -> int:
         raise ValueError(f'a message of {len(cdr)} bytes has no header')
     seconds, nanoseconds = struct.unpack_from('<iI' if cdr[1] else '>iI', cdr, _STAMP_START)
     return seconds * 10**9 + nanoseconds
+
+
+def image_data(cdr: bytes) -> bytes:
+    """Return the data of a serialised `sensor_msgs/CompressedImage`, without decoding the rest.
+
+    Raises:
+        ValueError: The bytes are no such message.
+    """
+    length = struct.Struct('<I' if cdr[1:2] == b'\1' else '>I')
+    place = _STAMP_END
+    try:
+        for _ in ('frame_id', 'format'):
+            (characters,) = length.unpack_from(cdr, place)
+            place = -(-(place + length.size + characters) // 4) * 4  # numbers stand at multiples of their size
+        (size,) = length.unpack_from(cdr, place)
+    except struct.error:
+        size = -1
+    data = cdr[place + length.size :]
+    if len(data) != size:
+        raise ValueError(f'a message is no {COMPRESSED_IMAGE}: its data are not of {size} bytes')
+    return data

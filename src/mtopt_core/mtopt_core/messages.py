@@ -50,8 +50,9 @@ def observation_from_message(message: Message, images: Mapping[str, bytes]) -> O
         gripper_width=float(message.gripper_width),
         height_to_bottom=float(message.height_to_bottom),
     )
+    numbers = *observation.joint_positions.tolist(), position.x, position.y, position.z
     scalars = observation.yaw, observation.gripper_width, observation.height_to_bottom
-    if not np.isfinite([*observation.joint_positions, *observation.tip_position, *scalars]).all():
+    if not all(map(math.isfinite, numbers + scalars)):
         raise ValueError(f'the observation at {observation.stamp} ns is not finite')
     return observation
 
@@ -63,7 +64,7 @@ def action_from_message(message: Message) -> Action:
         ValueError: The displacement or the turn is not finite, or the source unknown.
     """
     displacement = np.array(message.displacement, np.float64)
-    if not np.isfinite([*displacement, message.yaw_change]).all():
+    if not all(map(math.isfinite, (*displacement.tolist(), message.yaw_change))):
         raise ValueError(
             f'the action of step {message.step} is not finite: '
             f'displacement {displacement.tolist()} m, yaw change {message.yaw_change} rad'

@@ -251,6 +251,17 @@ def test_a_chunk_that_fails_its_checksum_is_an_error_and_costs_only_itself(tmp_p
     assert 0 < 120 - len(stamps) <= 4096 // len(CDR) + 1
 
 
+def test_a_bag_without_its_index_says_what_makes_one(tmp_path: Path) -> None:
+    path = _write(tmp_path, 10)
+    file = path / 'e1_0.mcap'
+    data = bytearray(file.read_bytes())
+    data[-28:-20] = bytes(8)  # the footer says where the index starts, 0 for none
+    file.write_bytes(data)
+    with pytest.raises(BagError, match=r'no index; .* makes one'):
+        _stamps(path)
+    assert _stamps(salvage(path)) == list(range(10))
+
+
 def test_salvage_keeps_types_and_quality_of_service(tmp_path: Path) -> None:
     path = _write(tmp_path, 50)
     with Reader(path) as bag:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mtopt_core.errors import ImageError
-from mtopt_core.images import crop_resize, decode_jpeg, encode_jpeg, to_rgb
+from mtopt_core.images import crop_resize, decode_jpeg, decode_square, encode_jpeg, to_rgb
 
 # One colour per image, so that chroma subsampling and demosaicing must give it back exactly everywhere.
 COLOUR = np.array([200, 100, 30], np.uint8)
@@ -119,6 +119,32 @@ def test_a_jpeg_comes_back_as_rgb() -> None:
     assert np.abs(decoded[:, 36:].astype(int) - [0, 0, 255]).max() < 6
 
 
+def _smooth(height: int, width: int) -> np.ndarray:
+    coarse = np.random.default_rng(0).integers(0, 256, (6, 6, 3), np.uint8)
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+@pytest.mark.parametrize('size', [(64, 64), (100, 127), (128, 128), (472, 472), (301, 640), (480, 640), (1030, 514)])
+def test_a_network_sees_the_centre_square_however_large_the_jpeg(size: tuple[int, int]) -> None:
+    jpeg = encode_jpeg(_smooth(*size), 95)
+    seen, expected = decode_square(jpeg, 64), crop_resize(decode_jpeg(jpeg), 64)
+    assert seen.shape == (64, 64, 3)
+    assert seen.flags.c_contiguous
+    assert np.abs(seen.astype(int) - expected).mean() < 1
+
+
+@pytest.mark.parametrize(('size', 'decoded'), [(127, 127), (128, 64), (255, 255), (472, 118), (512, 64), (1024, 128)])
+@pytest.mark.parametrize('progressive', [0, 1])
+def test_no_more_of_a_jpeg_is_decoded_than_is_needed(
+    size: int, decoded: int, progressive: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    monkeypatch.setattr('mtopt_core.images.crop_resize', lambda rgb, _: seen.append(rgb.shape))
+    _, jpeg = cv2.imencode('.jpg', _smooth(size, size), (cv2.IMWRITE_JPEG_PROGRESSIVE, progressive))
+    decode_square(jpeg.tobytes(), 64)
+    assert seen == [(decoded, decoded, 3)]
+
+
 def test_a_jpeg_may_be_padded_with_zeros() -> None:
     jpeg = encode_jpeg(RGB, 95)
     np.testing.assert_array_equal(decode_jpeg(jpeg + bytes(7)), decode_jpeg(jpeg))
@@ -127,8 +153,9 @@ def test_a_jpeg_may_be_padded_with_zeros() -> None:
 def test_a_jpeg_cut_off_anywhere_is_an_error() -> None:
     jpeg = encode_jpeg(np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8), 90)
     for length in range(0, len(jpeg) - 1, 7):
-        with pytest.raises(ImageError):
-            decode_jpeg(jpeg[:length])
+        for decode in (decode_jpeg, lambda data: decode_square(data, 8)):
+            with pytest.raises(ImageError):
+                decode(jpeg[:length])
 
 
 def test_something_else_is_no_jpeg() -> None:

@@ -11,7 +11,7 @@ import torch
 from mtopt_core.checkpoint import load_checkpoint
 from mtopt_core.episode import Action, Observation
 from mtopt_core.errors import CheckpointError, ImageError
-from mtopt_core.images import crop_resize, decode_jpeg
+from mtopt_core.images import decode_square
 from mtopt_core.tasks import TaskSet
 from mtopt_policy.action_space import CONTINUOUS, Choice, encode_state
 from mtopt_policy.cem import CrossEntropyMethod
@@ -152,5 +152,5 @@ class QFunctionPolicy:
                 f'policy {self.model_version} needs the views {", ".join(network.views)}; '
                 f'the observation at {observation.stamp} ns has no {", ".join(missing)}'
             )
-        views = [crop_resize(decode_jpeg(observation.images[view]), network.image_size) for view in network.views]
+        views = [decode_square(observation.images[view], network.image_size) for view in network.views]
         return torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2)[None].float() / 255

@@ -8,7 +8,7 @@ import pytest
 from mtopt_core.configuration import StepConfiguration
 from mtopt_core.episode import Outcome, Termination, Verdict
 from mtopt_core.episode_bag import read_episode
-from mtopt_core.images import crop_resize, decode_jpeg
+from mtopt_core.images import crop_resize, decode_jpeg, decode_square
 from mtopt_core.label_store import LabelStore
 from mtopt_core.tasks import load_tasks
 from mtopt_policy.action_space import ActionSpace
@@ -41,7 +41,7 @@ def test_a_transition_holds_what_was_seen_and_decided(record):
         for place, step in enumerate(episode.steps[:3]):
             np.testing.assert_allclose(records['action'][place], EASED.encode(step.action, step.observation))
             np.testing.assert_allclose(records['state'][place], [0, 0.1, 0.08])
-            expected = crop_resize(decode_jpeg(step.observation.images['wrist']), 32)
+            expected = decode_square(step.observation.images['wrist'], 32)
             np.testing.assert_array_equal(images[1, place], expected)
 
 

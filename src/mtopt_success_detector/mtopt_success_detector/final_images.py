@@ -21,7 +21,7 @@ import numpy as np
 from mtopt_core.bag import set_aside
 from mtopt_core.episode_bag import read_episode
 from mtopt_core.errors import BagError, ImageError
-from mtopt_core.images import crop_resize, decode_jpeg, encode_jpeg
+from mtopt_core.images import decode_jpeg, decode_square, encode_jpeg
 from mtopt_core.paths import DataFolder
 from mtopt_core.progress import Report, silent
 
@@ -113,7 +113,7 @@ class FinalImages:
             return [b''] * len(self.views)
 
     def _pack(self, jpeg: bytes) -> bytes:
-        rgb = crop_resize(decode_jpeg(jpeg), self.image_size)
+        rgb = decode_square(jpeg, self.image_size)
         return rgb.tobytes() if self.image_size <= RAW_UP_TO else encode_jpeg(rgb, JPEG_QUALITY)
 
     def _unpack(self, stored: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import torch
 from mtopt_core.checkpoint import load_checkpoint
 from mtopt_core.episode import Outcome, Verdict
 from mtopt_core.errors import CheckpointError, ConfigurationError, ImageError, UnknownTaskError
-from mtopt_core.images import crop_resize, decode_jpeg
+from mtopt_core.images import decode_square
 from mtopt_core.precision import Precision
 from mtopt_core.progress import Report, silent
 from mtopt_core.tasks import TaskSet
@@ -75,7 +75,7 @@ class Grader:
         for v, view in enumerate(views):
             if view in jpegs:
                 try:
-                    images[0, v] = crop_resize(decode_jpeg(jpegs[view]), size)
+                    images[0, v] = decode_square(jpegs[view], size)
                 except ImageError as error:
                     raise ImageError(f'final image of camera {view}: {error}') from None
         outcomes = self.outcomes(judge(self._network, images, present, self._precision)[0])

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from mtopt_core.episode import Episode, Termination
 from mtopt_core.episode_bag import read_episode
 from mtopt_core.errors import BagError, ImageError
-from mtopt_core.images import crop_resize, decode_jpeg, encode_jpeg
+from mtopt_core.images import crop_resize, decode_jpeg, decode_square, encode_jpeg
 from mtopt_policy.action_space import DIMENSIONS, STATE, ActionSpace, decisions, encode_state
 
 RAW_UP_TO = 128
@@ -71,10 +71,10 @@ class StoreLayout(BaseModel):
         Raises:
             ImageError: It cannot be decoded.
         """
-        rgb = decode_jpeg(jpeg)
         size = self.image_size
         if size <= RAW_UP_TO:
-            return crop_resize(rgb, size).tobytes()
+            return decode_square(jpeg, size).tobytes()
+        rgb = decode_jpeg(jpeg)
         return jpeg if rgb.shape[:2] == (size, size) else encode_jpeg(crop_resize(rgb, size), JPEG_QUALITY)
 
     def unpack(self, stored: np.ndarray) -> np.ndarray:
@@ -131,17 +131,16 @@ def to_transitions(episode: Episode, layout: StoreLayout) -> EpisodeTransitions:
         unusable = f'it has no images of {", ".join(sorted(missing))}'
     if unusable:
         return EpisodeTransitions(episode.info.episode_id, task, np.empty(0, layout.record), b'', unusable)
+    images = [[layout.pack(step.observation.images[view]) for view in layout.views] for step in steps]
     records = np.zeros(len(steps), layout.record)
-    images = bytearray()
-    for number, (record, step) in enumerate(zip(records, steps, strict=True), 1):
-        record['remaining'] = len(steps) - number
-        record['action'] = layout.action_space.encode(step.action, step.observation)
-        record['state'] = encode_state(step.observation)
-        for view, name in enumerate(layout.views):
-            record['images'][view] = len(images)
-            images += layout.pack(step.observation.images[name])
-        record['images'][-1] = len(images)
-    return EpisodeTransitions(episode.info.episode_id, task, records, bytes(images))
+    records['remaining'] = np.arange(len(steps))[::-1]
+    records['action'] = [layout.action_space.encode(step.action, step.observation) for step in steps]
+    records['state'] = [encode_state(step.observation) for step in steps]
+    ends = np.cumsum([[len(image) for image in views] for views in images]).reshape(len(steps), -1)
+    records['images'][:, 1:] = ends
+    records['images'][1:, 0] = ends[:-1, -1]
+    together = b''.join(image for views in images for image in views)
+    return EpisodeTransitions(episode.info.episode_id, task, records, together)
 
 
 def read_transitions(path: Path, layout: StoreLayout) -> EpisodeTransitions | Unreadable:
