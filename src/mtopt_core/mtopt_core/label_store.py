@@ -4,6 +4,9 @@ Schema (SQLite with a write-ahead log, for any number of processes):
 
     outcomes(episode_id, task, source, model_version, verdict, probability, who, stamp)
         key: episode_id, task, source, model_version; stamp: when it was stored, ns since 1970
+    gradings(number, episode_id)
+        which episodes got other outcomes, in that order, so that who has seen them up to a number can look at the later
+        ones alone; numbers start at the time at which the store was made, ns since 1970: another store has others
 
 A detector's outcomes are kept per version. A human's replace the human's before them; every one of them stays in the
 journal, from which `rebuild` restores them.
@@ -19,17 +22,21 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from mtopt_core.episode import Outcome, Verdict
 from mtopt_core.errors import LabelError
 from mtopt_core.label_journal import Grading, LabelJournal
 from mtopt_core.paths import DataFolder
+from mtopt_core.verdict_query import read_verdicts
 
 HUMAN, DETECTOR, SIMULATOR = 'human', 'detector', 'simulator'
 SOURCES = (HUMAN, DETECTOR, SIMULATOR)
 DEFAULT_SOURCES = (HUMAN, DETECTOR)
 """Whose outcome counts, the first that has one; the simulator's only where it is asked for by name."""
 
-_SCHEMA = """
+_SCHEMA = (
+    """
 CREATE TABLE IF NOT EXISTS outcomes (
     episode_id TEXT NOT NULL,
     task TEXT NOT NULL,
@@ -41,8 +48,12 @@ CREATE TABLE IF NOT EXISTS outcomes (
     stamp INTEGER NOT NULL,
     PRIMARY KEY (episode_id, task, source, model_version)
 ) WITHOUT ROWID
-"""
+""",
+    'CREATE TABLE IF NOT EXISTS gradings (number INTEGER PRIMARY KEY, episode_id TEXT NOT NULL)',
+)
 _INSERT = 'INSERT OR REPLACE INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?)'
+_GRADED = 'INSERT INTO gradings (episode_id) VALUES (?)'
+_GRADED_BY = 'INSERT INTO gradings (episode_id) SELECT DISTINCT episode_id FROM outcomes WHERE source = ?'
 _BUSY_TIMEOUT = 30.0
 
 _Row = tuple[str, str, str, str, int, float, str, int]
@@ -78,7 +89,11 @@ class LabelStore:
             self._database = sqlite3.connect(self._path, timeout=_BUSY_TIMEOUT, check_same_thread=False)
             self._database.execute('PRAGMA journal_mode = WAL')
             self._database.execute('PRAGMA synchronous = NORMAL')
-            self._database.execute(_SCHEMA)
+            for table in _SCHEMA:
+                self._database.execute(table)
+            if not self._database.execute('SELECT EXISTS (SELECT * FROM gradings)').fetchone()[0]:
+                with self._database:
+                    self._database.execute("INSERT INTO gradings VALUES (?, '')", (time.time_ns(),))
 
     def close(self) -> None:
         """Close the store."""
@@ -168,6 +183,51 @@ class LabelStore:
                 chosen.setdefault(episode_id, {})[task] = Outcome(task, Verdict(verdict), probability)
         return chosen
 
+    def verdicts(
+        self, source: str, tasks: Sequence[str], episode_ids: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return one source's verdicts as arrays, for more episodes than `all_outcomes` can make objects of.
+
+        Args:
+            source: `human`, `detector`, whose newest version's count, or `simulator`.
+            tasks: Names of `T` tasks; the verdicts for others are left out.
+            episode_ids: The episodes, as UTF-8, `bytes`; all when None.
+
+        Returns:
+            Ids of the episodes that have one, `(N,) bytes`, and the verdicts, `(N, T) int8` of `Verdict`, `NOT_JUDGED`
+            for none.
+
+        Raises:
+            LabelError: The source is unknown or the store is damaged.
+        """
+        _check_sources((source,))
+        with self._lock, self._errors():
+            return read_verdicts(self._database, source, tasks, episode_ids)
+
+    def last_grading(self) -> int:
+        """Return the number of the last grading.
+
+        Raises:
+            LabelError: The store is damaged.
+        """
+        with self._lock, self._errors():
+            return int(self._database.execute('SELECT max(number) FROM gradings').fetchone()[0])
+
+    def graded_since(self, number: int) -> np.ndarray | None:
+        """Return the ids of episodes that got other outcomes after the grading of that number, `(N,) bytes`.
+
+        Returns:
+            None when the store knows no such grading: what is known of it is of another store.
+
+        Raises:
+            LabelError: The store is damaged.
+        """
+        with self._lock, self._errors():
+            if not self._database.execute('SELECT * FROM gradings WHERE number = ?', (number,)).fetchone():
+                return None
+            found = self._database.execute('SELECT DISTINCT episode_id FROM gradings WHERE number > ?', (number,))
+            return np.array([episode_id.encode() for (episode_id,) in found], 'S')
+
     def restore_journal(self) -> Restored:
         """Replace every human's outcome in the store by what the journal says.
 
@@ -178,13 +238,18 @@ class LabelStore:
             labels, torn = self._journal.read()
             rows = [row for label in labels for row in _rows(label, HUMAN, '')]
             with self._lock, self._errors(), self._database:
+                self._database.execute(_GRADED_BY, (HUMAN,))
                 self._database.execute('DELETE FROM outcomes WHERE source = ?', (HUMAN,))
-                self._database.executemany(_INSERT, rows)
+                self._insert(rows)
         return Restored(len(labels), torn)
 
     def _store(self, rows: Sequence[_Row]) -> None:
         with self._lock, self._errors(), self._database:
-            self._database.executemany(_INSERT, rows)
+            self._insert(rows)
+
+    def _insert(self, rows: Sequence[_Row]) -> None:
+        self._database.executemany(_INSERT, rows)
+        self._database.executemany(_GRADED, dict.fromkeys((row[0],) for row in rows))
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

@@ -7,12 +7,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mtopt_core.episode import Outcome, Verdict
 from mtopt_core.errors import LabelError
 from mtopt_core.label_store import DETECTOR, HUMAN, SIMULATOR, LabelStore, rebuild
 from mtopt_core.paths import DataFolder
+from mtopt_core.verdict_query import NOT_JUDGED
 
 
 def _outcome(verdict: Verdict, task: str = 'lift-can', probability: float = 0.5) -> Outcome:
@@ -208,6 +210,59 @@ def test_a_label_that_the_disk_refuses_is_not_half_kept(data: DataFolder, store:
     assert set(store.all_outcomes()) == {'e1'}
 
 
+def _asked(store: LabelStore, source: str, episode_ids: list[str] | None = None) -> dict[str, list[int]]:
+    ids = None if episode_ids is None else np.array([episode_id.encode() for episode_id in episode_ids], 'S')
+    found, verdicts = store.verdicts(source, ['lift-any', 'lift-can'], ids)
+    return dict(zip(map(bytes.decode, found.tolist()), verdicts.tolist(), strict=True))
+
+
+def test_verdicts_as_arrays_are_the_newest_versions_of_the_source_and_the_tasks_asked_for(store: LabelStore) -> None:
+    store.add('e1', DETECTOR, '2', [FAILURE, _outcome(Verdict.SUCCESS, 'fold-cloth')])
+    store.add('e1', DETECTOR, '1', [SUCCESS, _outcome(Verdict.SUCCESS, 'lift-any')])
+    store.add('e2', DETECTOR, '1', [UNSURE])
+    store.add('e3', DETECTOR, '1', [_outcome(Verdict.SUCCESS, 'fold-cloth')])
+    store.add('e1', HUMAN, '', [SUCCESS], who='Ada')
+    assert _asked(store, DETECTOR) == {'e1': [Verdict.SUCCESS, Verdict.FAILURE], 'e2': [NOT_JUDGED, Verdict.UNSURE]}
+    assert _asked(store, HUMAN) == {'e1': [NOT_JUDGED, Verdict.SUCCESS]}
+    assert _asked(store, SIMULATOR) == {}
+
+
+def test_verdicts_of_some_episodes_are_those_of_all(store: LabelStore) -> None:
+    rng = np.random.default_rng(0)
+    for version in ('1', '2'):
+        graded = {f'é{number}': [_outcome(Verdict(int(rng.integers(3))))] for number in range(50)}
+        store.add_many(DETECTOR, version, graded)
+    every, some = _asked(store, DETECTOR), [f'é{number}' for number in range(0, 50, 3)]
+    assert len(every) == 50
+    assert _asked(store, DETECTOR, [*some, 'e51']) == {episode_id: every[episode_id] for episode_id in some}
+
+
+def test_who_has_seen_a_grading_is_told_which_episodes_were_graded_after_it(store: LabelStore) -> None:
+    store.add('e1', HUMAN, '', [SUCCESS], who='Ada')
+    store.add('e2', DETECTOR, '1', [SUCCESS])
+    seen = store.last_grading()
+    assert store.graded_since(seen).tolist() == []
+    store.add('e2', DETECTOR, '2', [FAILURE])
+    store.add_many(DETECTOR, '2', {'e3': [FAILURE, _outcome(Verdict.FAILURE, 'lift-any')]})
+    assert set(store.graded_since(seen).tolist()) == {b'e2', b'e3'}
+    seen = store.last_grading()
+    store.restore_journal()
+    assert set(store.graded_since(seen).tolist()) == {b'e1'}
+
+
+def test_a_store_made_anew_does_not_know_the_gradings_of_the_one_before(data: DataFolder) -> None:
+    before = LabelStore(data)
+    before.add('e1', HUMAN, '', [SUCCESS], who='Ada')
+    seen = before.last_grading()
+    before.close()
+    data.labels.write_bytes(b'damaged')
+    rebuild(data)
+    after = LabelStore(data)
+    assert after.graded_since(seen) is None
+    assert set(after.graded_since(after.last_grading() - 1).tolist()) == {b'e1'}
+    after.close()
+
+
 def test_ten_thousand_episodes_are_stored_and_read_in_seconds(store: LabelStore) -> None:
     tasks = [_outcome(Verdict.SUCCESS, f'task-{number}') for number in range(12)]
     graded = {f'episode-{number:05d}': tasks for number in range(10_000)}
@@ -223,6 +278,8 @@ def test_an_unknown_source_is_an_error(store: LabelStore, source: str) -> None:
         store.add('e1', source, '', [SUCCESS])
     with pytest.raises(LabelError, match='known'):
         store.all_outcomes([source])
+    with pytest.raises(LabelError, match='known'):
+        store.verdicts(source, ['lift-can'])
 
 
 def test_what_is_no_outcome_is_refused(store: LabelStore) -> None:

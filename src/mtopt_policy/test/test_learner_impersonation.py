@@ -3,79 +3,89 @@
 import numpy as np
 import pytest
 
-from mtopt_core.errors import UnknownTaskError
+from mtopt_core.episode import Verdict
 from mtopt_core.tasks import load_tasks
-from mtopt_policy.learner.impersonation import (
-    ImpersonatedEpisode,
-    Impersonation,
-    LoggedEpisode,
-    impersonate,
-    impersonated_tasks,
-)
+from mtopt_policy.learner.impersonation import Impersonation, LoggedEpisodes, impersonate
 from mtopt_policy.learner.rebalancing import Rebalancing, TaskBalance
 from mtopt_policy.learner.task_buffers import FAILURE, SUCCESS, TaskBuffers
 
 TASKS = load_tasks()
 
 
+def logged(task: str, outcomes: dict[str, bool]) -> LoggedEpisodes:
+    row = np.full((1, len(TASKS)), Verdict.UNSURE, np.int8)
+    for name, success in outcomes.items():
+        row[0, TASKS.index(name)] = Verdict(success)
+    return LoggedEpisodes(np.array([7]), np.array([TASKS.index(task)]), row)
+
+
+def examples(task: str, outcomes: dict[str, bool], strategy: Impersonation) -> dict[str, bool]:
+    """Return for which tasks an episode is an example, and whether a success."""
+    expanded = impersonate(logged(task, outcomes), strategy, TASKS)[0]
+    return {name: bool(verdict) for name, verdict in zip(TASKS.names, expanded, strict=True) if verdict < 2}
+
+
+EVERY = dict.fromkeys(TASKS.names, False)
+
+
 def test_without_impersonation_an_episode_trains_its_own_task_only():
-    assert impersonated_tasks('lift-can', Impersonation.NONE, TASKS) == ('lift-can',)
+    assert tuple(examples('lift-can', EVERY, Impersonation.NONE)) == ('lift-can',)
 
 
 def test_full_impersonation_trains_every_task():
-    assert impersonated_tasks('lift-can', Impersonation.ALL, TASKS) == TASKS.names
+    assert tuple(examples('lift-can', EVERY, Impersonation.ALL)) == TASKS.names
 
 
 def test_skill_impersonation_trains_the_tasks_of_the_skill():
-    assert impersonated_tasks('place-any', Impersonation.SKILL, TASKS) == (
+    assert tuple(examples('place-any', EVERY, Impersonation.SKILL)) == (
         'place-any', 'place-bottom', 'place-top-left', 'place-top-right',
     )  # fmt: skip
 
 
 def test_an_impersonated_episode_is_a_success_or_a_failure_by_that_tasks_own_outcome():
-    episode = LoggedEpisode(7, 'lift-milk', {'lift-any': True, 'lift-milk': False, 'lift-can': True})
-    assert impersonate(episode, Impersonation.SKILL, TASKS) == [
-        ImpersonatedEpisode(7, 'lift-any', True),
-        ImpersonatedEpisode(7, 'lift-milk', False),
-        ImpersonatedEpisode(7, 'lift-can', True),
-    ]
+    outcomes = {'lift-any': True, 'lift-milk': False, 'lift-can': True}
+    assert examples('lift-milk', outcomes, Impersonation.SKILL) == outcomes
 
 
 def test_of_sister_tasks_only_the_successes_can_be_shared():
-    episode = LoggedEpisode(7, 'lift-milk', {'lift-any': True, 'lift-milk': False, 'lift-can': False})
-    assert impersonate(episode, Impersonation.SUCCESSES, TASKS) == [
-        ImpersonatedEpisode(7, 'lift-any', True),
-        ImpersonatedEpisode(7, 'lift-milk', False),
-    ]
+    outcomes = {'lift-any': True, 'lift-milk': False, 'lift-can': False}
+    assert examples('lift-milk', outcomes, Impersonation.SUCCESSES) == {'lift-any': True, 'lift-milk': False}
 
 
 def test_a_task_nobody_judged_gets_no_example():
-    episode = LoggedEpisode(7, 'lift-milk', {'place-any': False})
-    assert impersonate(episode, Impersonation.SKILL, TASKS) == []
-    assert impersonate(episode, Impersonation.ALL, TASKS) == [ImpersonatedEpisode(7, 'place-any', False)]
+    assert examples('lift-milk', {'place-any': False}, Impersonation.SKILL) == {}
+    assert examples('lift-milk', {'place-any': False}, Impersonation.ALL) == {'place-any': False}
 
 
-def test_an_episode_of_an_unknown_task_is_an_error():
-    with pytest.raises(UnknownTaskError, match='fold-cloth'):
-        impersonate(LoggedEpisode(0, 'fold-cloth', {}), Impersonation.SKILL, TASKS)
+def test_episodes_are_impersonated_each_by_its_own_task():
+    first, second = logged('lift-can', {'lift-can': True}), logged('place-any', {'place-any': False})
+    together = LoggedEpisodes(
+        np.array([0, 1]), np.append(first.tasks, second.tasks), np.concatenate([first.outcomes, second.outcomes])
+    )
+    expanded = impersonate(together, Impersonation.SKILL, TASKS)
+    np.testing.assert_array_equal(expanded, together.outcomes)
 
 
 def buffers() -> TaskBuffers:
     """lift-any 90 failures 10 successes, lift-milk 5 and 1, lift-box failures only, lift-can successes only."""
     counts = {'lift-any': (90, 10), 'lift-milk': (5, 1), 'lift-box': (4, 0), 'lift-can': (0, 3)}
-    episodes = [
-        ImpersonatedEpisode(100 * TASKS.index(task) + number, task, number >= failures)
-        for task, (failures, successes) in counts.items()
-        for number in range(failures + successes)
-    ]
-    return TaskBuffers.of(episodes, TASKS)
+    places, rows = [], []
+    for task, (failures, successes) in counts.items():
+        for number in range(failures + successes):
+            places.append(100 * TASKS.index(task) + number)
+            rows.append(logged(task, {task: number >= failures}).outcomes)
+    return TaskBuffers.of(np.array(places), np.concatenate(rows))
 
 
 def test_task_buffers_hold_references_split_by_outcome():
-    groups = buffers().groups[TASKS.index('lift-milk')]
-    np.testing.assert_array_equal(groups[FAILURE], [100, 101, 102, 103, 104])
-    np.testing.assert_array_equal(groups[SUCCESS], [105])
-    assert groups[SUCCESS].dtype == np.int32
+    milk = TASKS.index('lift-milk')
+    np.testing.assert_array_equal(buffers().group(milk, FAILURE), [100, 101, 102, 103, 104])
+    np.testing.assert_array_equal(buffers().group(milk, SUCCESS), [105])
+
+
+def test_impersonating_an_episode_costs_one_small_integer_per_task():
+    every = impersonate(logged('lift-can', EVERY), Impersonation.ALL, TASKS)
+    assert TaskBuffers.of(np.array([7]), every).episodes.nbytes == 4 * len(TASKS)
 
 
 def test_every_task_with_data_gets_an_equal_share_and_a_constant_share_of_successes():

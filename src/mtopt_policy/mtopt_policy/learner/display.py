@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,9 @@ def print_data(training: Training, console: Console) -> None:
         f'outcomes by {", then ".join(training.options.sources)}; '
         f'{training.options.impersonation} impersonation; {training.options.setting} action space'
     )
+    store = training.store
+    used, free = store.bytes_on_disk / 1e9, shutil.disk_usage(store.folder).free / 1e9
+    console.print(f'episode store of {len(store.index)} episodes: {used:.2f} GB in {store.folder}, {free:.0f} GB free')
     for reason, number in replay.left_out.most_common():
         console.print(f'{number} episodes left out: {reason}')
     if training.options.learn:

@@ -14,34 +14,24 @@ A row is a transition's place in the store; those of an episode follow one anoth
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
+from mtopt_policy.learner.episode_index import EpisodeIndex, line
 from mtopt_policy.learner.transitions import EpisodeTransitions, StoreLayout
 
+CHUNK = 1 << 22
+"""Bytes of the index parsed at a time."""
 
-@dataclass(frozen=True)
-class StoredEpisode:
-    """One line of the index.
-
-    Attributes:
-        episode_id: Its id.
-        task: Task it was collected for.
-        transitions: How many it has; none when it cannot be used.
-        unusable: Why not.
-    """
-
-    episode_id: str
-    task: str
-    transitions: int
-    unusable: str
+BLOCK = 512
+"""Unit of `st_blocks`, bytes (stat(2))."""
 
 
 @dataclass(frozen=True)
@@ -58,16 +48,16 @@ class EpisodeStore:
 
     Attributes:
         layout: What a transition looks like.
-        episodes: What it holds, in the order of reading.
+        index: Which episodes it holds.
+        folder: Where it is.
     """
 
     def __init__(self, folder: Path, layout: StoreLayout) -> None:
         self.layout = layout
-        self.episodes: list[StoredEpisode] = []
-        self._folder = folder
-        self._index = folder / 'episodes.jsonl'
-        self._index_bytes = 0
-        self._starts = [0]
+        self.index = EpisodeIndex()
+        self.folder = folder
+        self._file = folder / 'episodes.jsonl'
+        self._bytes_read = 0
         self._shards: list[_Shard] = []
         folder.mkdir(parents=True, exist_ok=True)
         (folder / 'layout.json').write_text(layout.model_dump_json(indent=1))
@@ -77,29 +67,37 @@ class EpisodeStore:
     @property
     def rows(self) -> int:
         """Number of transitions held."""
-        return self._starts[-1]
+        return int(self.index.starts[-1])
+
+    @property
+    def bytes_on_disk(self) -> int:
+        """What its files take on the disk."""
+        return sum(path.stat().st_blocks for path in self.folder.rglob('*')) * BLOCK
 
     def rows_of(self, episode: int) -> range:
-        """Return the rows of the episode at a place in `episodes`."""
-        return range(self._starts[episode], self._starts[episode + 1])
+        """Return the rows of the episode at a place in the index."""
+        return range(*self.index.starts[episode : episode + 2])
+
+    def last_rows(self, episodes: np.ndarray) -> np.ndarray:
+        """Return each episode's last transition: `(B,) int` places in the index to `(B,) int64` rows."""
+        return self.index.starts[episodes + 1] - 1
 
     def sample_rows(
         self, episodes: np.ndarray, rng: np.random.Generator, terminal_share: float | None = None
     ) -> np.ndarray:
-        """Draw one transition of each episode: `(B,) int` places in `episodes` to `(B,) int64` rows.
+        """Draw one transition of each episode: `(B,) int` places in the index to `(B,) int64` rows.
 
         Args:
-            episodes: Places in `episodes`.
+            episodes: Places in the index.
             rng: Source of the draw.
             terminal_share: Probability of an episode's last transition; none draws uniformly. The others share the
                 rest. An episode of one transition has no other.
         """
-        spans = [self.rows_of(episode) for episode in episodes]
-        first, length = np.array([(span.start, len(span)) for span in spans]).T
+        first, end = self.index.starts[episodes], self.index.starts[episodes + 1]
         if terminal_share is None:
-            return first + rng.integers(length)
-        last = (rng.random(len(spans)) < terminal_share) | (length == 1)
-        return first + np.where(last, length - 1, rng.integers(np.maximum(length - 1, 1)))
+            return rng.integers(first, end)
+        last = (rng.random(len(episodes)) < terminal_share) | (end - first == 1)
+        return np.where(last, end - 1, rng.integers(first, np.maximum(end - 1, first + 1)))
 
     def records(self, rows: np.ndarray) -> np.ndarray:
         """Return the fixed part of transitions: `(B,) int` rows to `(B,)` of `StoreLayout.record`."""
@@ -124,7 +122,7 @@ class EpisodeStore:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes from appending, having caught up with what they appended before."""
-        with (self._folder / 'lock').open('w') as lock:
+        with (self.folder / 'lock').open('w') as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self._catch_up()
             yield
@@ -143,31 +141,32 @@ class EpisodeStore:
         for shard in range(self.rows // self.layout.shard_rows, -(-row // self.layout.shard_rows)):
             _sync(self._shard_folder(shard) / 'images')
             _sync(self._shard_folder(shard) / 'records')
-        with self._index.open('a') as index:
+        with self._file.open('a') as file:
             for episode in episodes:
-                line = StoredEpisode(episode.episode_id, episode.task, len(episode.records), episode.unusable)
-                index.write(json.dumps(asdict(line)) + '\n')
-        _sync(self._index)
+                file.write(line(episode.episode_id, episode.task, len(episode.records), episode.unusable))
+        _sync(self._file)
         self._catch_up()
 
     def _shard_folder(self, shard: int) -> Path:
-        return self._folder / f'{shard:05d}'
+        return self.folder / f'{shard:05d}'
 
     def _catch_up(self) -> None:
         """Take in the lines the index has gained; a last one that a crash tore is cut off."""
-        with self._index.open('a+b') as index:
-            index.seek(self._index_bytes)
-            whole_lines = index.read().rpartition(b'\n')[0].splitlines()
-            self._index_bytes += sum(len(line) + 1 for line in whole_lines)
-            index.truncate(self._index_bytes)
-        for line in whole_lines:
-            episode = StoredEpisode(**json.loads(line))
-            self.episodes.append(episode)
-            self._starts.append(self.rows + episode.transitions)
+        with self._file.open('a+b') as file:
+            file.seek(self._bytes_read)
+            self.index.extend(self._whole_lines(file))
+            file.truncate(self._bytes_read)
         held = sum(len(shard.records) for shard in self._shards)
         if held < self.rows:
             first = held // self.layout.shard_rows
             self._shards[first:] = [self._map(shard) for shard in range(first, -(-self.rows // self.layout.shard_rows))]
+
+    def _whole_lines(self, file: BinaryIO) -> Iterator[list[bytes]]:
+        while lines := file.readlines(CHUNK):
+            if not lines[-1].endswith(b'\n'):
+                lines.pop()
+            self._bytes_read += sum(map(len, lines))
+            yield lines
 
     def _map(self, shard: int) -> _Shard:
         folder = self._shard_folder(shard)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch.nn import functional
 
+from mtopt_core.episode import Verdict
 from mtopt_core.precision import Precision
 from mtopt_core.statistics import area_under_curve
 from mtopt_core.tasks import TaskSet
 from mtopt_policy.learner.batches import Loader
 from mtopt_policy.learner.episode_store import EpisodeStore
-from mtopt_policy.learner.impersonation import ImpersonatedEpisode
 from mtopt_policy.q_network import QNetwork
 
 CHUNK = 128
@@ -26,17 +24,17 @@ class HeldOut:
 
     Args:
         store: Where the transitions are.
-        episodes: Held-out episodes.
+        places: Held-out episodes, `(N,) int64` places in the store's index.
+        expanded: What they are for each task, `(N, T) int8` of `Verdict`; not judged for it where `UNSURE`.
         tasks: The tasks, in one-hot order.
     """
 
-    def __init__(self, store: EpisodeStore, episodes: Sequence[ImpersonatedEpisode], tasks: TaskSet) -> None:
-        latest = np.unique([episode.index for episode in episodes])[-MOST:].tolist()
-        judged = [episode for episode in episodes if latest and episode.index >= latest[0]]
-        self._places = np.searchsorted(latest, [episode.index for episode in judged])
-        self._rows = np.array([store.rows_of(index)[-1] for index in latest], np.int64)
-        self._tasks = np.array([tasks.index(episode.task) for episode in judged], np.int64)
-        self._successes = np.array([episode.success for episode in judged], bool)
+    def __init__(self, store: EpisodeStore, places: np.ndarray, expanded: np.ndarray, tasks: TaskSet) -> None:
+        used = (expanded != Verdict.UNSURE).any(axis=1)
+        expanded = expanded[used][-MOST:]
+        self._rows = store.last_rows(places[used][-MOST:])
+        self._episodes, self._tasks = np.nonzero(expanded != Verdict.UNSURE)
+        self._successes = expanded[self._episodes, self._tasks] == Verdict.SUCCESS
         self._store = store
         self._names = tasks.names
 
@@ -58,13 +56,13 @@ class HeldOut:
         loader = Loader(self._store, len(self._names))
         for start in range(0, len(self._rows), CHUNK):
             rows = self._rows[start : start + CHUNK]
-            here = (self._places >= start) & (self._places < start + CHUNK)
-            places, tasks = torch.from_numpy(self._places[here] - start), torch.from_numpy(self._tasks[here])
+            here = (self._episodes >= start) & (self._episodes < start + CHUNK)
+            episodes, tasks = torch.from_numpy(self._episodes[here] - start), torch.from_numpy(self._tasks[here])
             states = loader.states(rows, np.zeros(len(rows), np.int64)).to(precision.device)
             actions = torch.from_numpy(self._store.records(rows)['action']).to(precision.device)
             one_hot = functional.one_hot(tasks, len(self._names)).float().to(precision.device)
             with precision.autocast():
                 features = network.tower(precision.floats(states.images))
-                logits = network.head(features[places], actions[places][:, None], states.state[places], one_hot)
+                logits = network.head(features[episodes], actions[episodes][:, None], states.state[episodes], one_hot)
             scores[here] = logits[:, 0].float().cpu().numpy()
         return scores

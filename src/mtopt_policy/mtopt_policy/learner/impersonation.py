@@ -6,10 +6,12 @@ is, while the failure example determines what the task is not" (paper appendix X
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+import numpy as np
+
+from mtopt_core.episode import Verdict
 from mtopt_core.tasks import TaskSet
 
 
@@ -27,57 +29,47 @@ class Impersonation(StrEnum):
 
 
 @dataclass(frozen=True)
-class LoggedEpisode:
-    """An episode in the episode store and what came of it.
+class LoggedEpisodes:
+    """Episodes in the episode store and what came of them.
 
     Attributes:
-        index: Its place in the episode store.
-        task: Task it was collected for.
-        outcomes: Whether it solved a task, by task; tasks nobody judged, or where the judge was unsure, are missing.
+        places: Their places in the store's index, `(N,) int64`.
+        tasks: Task T_i each was collected for, `(N,) int64`, places in the one-hot.
+        outcomes: What they are for every task, `(N, T) int8` of `Verdict`; `UNSURE` also where nobody judged.
     """
 
-    index: int
-    task: str
-    outcomes: Mapping[str, bool]
+    places: np.ndarray
+    tasks: np.ndarray
+    outcomes: np.ndarray
+
+    def __len__(self) -> int:
+        """Return the number of episodes."""
+        return len(self.places)
 
 
-@dataclass(frozen=True, slots=True)
-class ImpersonatedEpisode:
-    """An episode with the reward of one task.
-
-    Attributes:
-        index: Its place in the episode store.
-        task: Task it now is an example of.
-        success: Whether that task was solved: the reward of its last transition.
-    """
-
-    index: int
-    task: str
-    success: bool
-
-
-def impersonated_tasks(task: str, strategy: Impersonation, tasks: TaskSet) -> tuple[str, ...]:
-    """Return the tasks {k_i} an episode collected for a task T_i is used for.
-
-    Raises:
-        UnknownTaskError: The task is not in the task set.
-    """
+def impersonated_tasks(strategy: Impersonation, tasks: TaskSet) -> np.ndarray:
+    """Return which tasks {k_i} the episodes of each task T_i are used for, `(T, T) bool`: row i, column k."""
     if strategy == Impersonation.NONE:
-        return (tasks[task].name,)
+        return np.eye(len(tasks), dtype=bool)
     if strategy == Impersonation.ALL:
-        return tasks.names
-    return tasks.of_skill(tasks[task].skill)
+        return np.ones((len(tasks), len(tasks)), bool)
+    skills = np.array([task.skill for task in tasks.tasks])
+    return skills[:, None] == skills
 
 
-def impersonate(episode: LoggedEpisode, strategy: Impersonation, tasks: TaskSet) -> list[ImpersonatedEpisode]:
-    """Expand an episode to those it is for other tasks (paper Algorithm 1).
+def impersonate(episodes: LoggedEpisodes, strategy: Impersonation, tasks: TaskSet) -> np.ndarray:
+    """Expand episodes to those they are for other tasks (paper Algorithm 1, for all episodes e_i at once).
 
-    Raises:
-        UnknownTaskError: The episode's task is not in the task set.
+    Returns:
+        Column k: the episodes e_k, which are e_i with the outcome, and so the reward, of task T_k. `(N, T) int8` of
+        `Verdict`; `UNSURE` where an episode is not used for a task.
     """
-    expanded_episodes = []
-    for task in impersonated_tasks(episode.task, strategy, tasks):
-        shared = strategy != Impersonation.SUCCESSES or task == episode.task or episode.outcomes.get(task, False)
-        if shared and task in episode.outcomes:
-            expanded_episodes.append(ImpersonatedEpisode(episode.index, task, episode.outcomes[task]))
+    expanded_episodes = np.full_like(episodes.outcomes, Verdict.UNSURE)
+    relevant = impersonated_tasks(strategy, tasks)
+    for k in range(len(tasks)):
+        outcomes = episodes.outcomes[:, k]
+        used = relevant[episodes.tasks, k]
+        if strategy == Impersonation.SUCCESSES:
+            used &= (episodes.tasks == k) | (outcomes == Verdict.SUCCESS)
+        expanded_episodes[used, k] = outcomes[used]
     return expanded_episodes

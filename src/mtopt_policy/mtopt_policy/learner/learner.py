@@ -14,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from mtopt_core.episode import Verdict
 from mtopt_core.precision import Precision
 from mtopt_core.tasks import TaskSet
 from mtopt_policy.cem import CrossEntropyMethod
@@ -21,7 +22,7 @@ from mtopt_policy.learner.batches import Batch, Loader, UnlabelledTransitions
 from mtopt_policy.learner.bellman_updater import BellmanUpdater
 from mtopt_policy.learner.configuration import TrainerConfiguration
 from mtopt_policy.learner.held_out import HeldOut
-from mtopt_policy.learner.impersonation import ImpersonatedEpisode, Impersonation, LoggedEpisode, impersonate
+from mtopt_policy.learner.impersonation import Impersonation, LoggedEpisodes, impersonate
 from mtopt_policy.learner.log_replay import LogReplay, Replay
 from mtopt_policy.learner.target_networks import TargetNetworks
 from mtopt_policy.learner.task_buffers import SUCCESS, TaskBuffers
@@ -50,8 +51,8 @@ class Learner:
     Attributes:
         trainer: The trainer, for its state.
         targets: The target networks; the averaged one is the policy.
-        buffers: The task buffers, empty until `refresh`.
-        replay: What log replay found at the last `refresh`.
+        buffers: The task buffers.
+        replay: The episodes in them, and the others.
         waited: Time spent waiting for data, s.
     """
 
@@ -73,14 +74,12 @@ class Learner:
         )
         self.targets = TargetNetworks(network, targets.averaging, targets.lag)
         self.trainer = Trainer(network, self.targets, configuration.optimizer, configuration.augmentation, precision)
-        self.buffers = TaskBuffers.of([], tasks)
-        self.replay = Replay()
         self.waited = 0.0
         self._log_replay = log_replay
         self._tasks = tasks
         self._configuration = configuration
         self._impersonation = impersonation
-        self._learned = frozenset(learned)
+        self._not_learned = [number for number, name in enumerate(tasks.names) if name not in learned]
         self._precision = precision
         self._bellman_updater = BellmanUpdater(
             self.targets, cem, masks, targets.discount, targets.monte_carlo, targets.logged_action, precision
@@ -90,11 +89,11 @@ class Learner:
         self._background = ThreadPoolExecutor(1, 'loader')
         self._next_drawn: Future[UnlabelledTransitions] | None = None
         self._next_batch: Future[Batch] | None = None
+        self._fill(Replay.empty(len(tasks)))
 
     def refresh(self) -> None:
         """Fill the task buffers with what log replay has read and the outcomes known by now."""
-        self.replay = self._log_replay.replay()
-        self.buffers = TaskBuffers.of(self._impersonated(self.replay.training), self._tasks)
+        self._fill(self._log_replay.replay())
 
     def step(self) -> tuple[LabelledTransitions, StepResult]:
         """Label transitions if it is time to, then make one gradient step.
@@ -114,20 +113,22 @@ class Learner:
 
     def areas_under_curve(self) -> dict[str, float]:
         """Return, by task, how well the exported Q ranks held-out last decisions: 1 is perfect, 0.5 is chance."""
-        held_out = HeldOut(self._log_replay.store, self._impersonated(self.replay.held_out), self._tasks)
+        episodes = self.replay.held_out
+        held_out = HeldOut(self._log_replay.store, episodes.places, self._expanded(episodes), self._tasks)
         return held_out.areas_under_curve(self.targets.averaged, self._precision)
 
     def close(self) -> None:
         """Stop the background thread."""
         self._background.shutdown(cancel_futures=True)
 
-    def _impersonated(self, episodes: list[LoggedEpisode]) -> list[ImpersonatedEpisode]:
-        return [
-            impersonated
-            for episode in episodes
-            for impersonated in impersonate(episode, self._impersonation, self._tasks)
-            if impersonated.task in self._learned
-        ]
+    def _fill(self, replay: Replay) -> None:
+        self.replay = replay
+        self.buffers = TaskBuffers.of(replay.training.places, self._expanded(replay.training))
+
+    def _expanded(self, episodes: LoggedEpisodes) -> np.ndarray:
+        expanded = impersonate(episodes, self._impersonation, self._tasks)
+        expanded[:, self._not_learned] = Verdict.UNSURE
+        return expanded
 
     def _label(self, step: int) -> None:
         drawn = self._await(self._next_drawn or self._background.submit(self._draw, step))

@@ -13,19 +13,21 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
+
+import numpy as np
 
 from mtopt_core.bag import set_aside
 from mtopt_core.episode import Verdict
 from mtopt_core.episode_bag import episode_ids
-from mtopt_core.label_store import LabelStore
 from mtopt_core.paths import DataFolder
 from mtopt_core.progress import Report, silent
 from mtopt_core.tasks import TaskSet
 from mtopt_policy.learner.episode_store import EpisodeStore
-from mtopt_policy.learner.impersonation import LoggedEpisode
+from mtopt_policy.learner.impersonation import LoggedEpisodes
+from mtopt_policy.learner.outcomes import Outcomes
 from mtopt_policy.learner.transitions import EpisodeTransitions, StoreLayout, Unreadable, read_transitions
 
 HELD_OUT = 20
@@ -48,9 +50,15 @@ class Replay:
         left_out: Number of episodes by the reason why they are in neither.
     """
 
-    training: list[LoggedEpisode] = field(default_factory=list)
-    held_out: list[LoggedEpisode] = field(default_factory=list)
-    left_out: Counter[str] = field(default_factory=Counter)
+    training: LoggedEpisodes
+    held_out: LoggedEpisodes
+    left_out: Counter[str]
+
+    @classmethod
+    def empty(cls, tasks: int) -> Replay:
+        """Return what there is before anything is read, for so many tasks."""
+        none = LoggedEpisodes(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, tasks), np.int8))
+        return cls(none, none, Counter())
 
 
 class LogReplay:
@@ -67,7 +75,9 @@ class LogReplay:
         self.store = EpisodeStore(data.root / 'replay' / layout.key, layout)
         self._data = data
         self._tasks = tasks
-        self._sources = tuple(sources)
+        self._outcomes = Outcomes(data, self.store.folder, tasks, sources)
+        self._present = np.zeros(len(self.store.index), bool)
+        self._held_out = np.empty(0, bool)
 
     def read(self, progress: Report = silent) -> int:
         """Read new bags into the store; those that cannot be read are set aside with the reason.
@@ -82,13 +92,17 @@ class LogReplay:
             BagError: A bag that cannot be read cannot be set aside either.
         """
         with self.store.locked():
-            held = {episode.episode_id for episode in self.store.episodes}
-            new = [self._data.bags / name for name in episode_ids(self._data.bags) if name not in held]
+            index, ids = self.store.index, np.array([name.encode() for name in episode_ids(self._data.bags)], 'S')
+            places = index.places_of(ids)
+            held = np.zeros(len(index), bool)
+            held[places[places >= 0]] = True
+            new = [self._data.bags / name.decode() for name in ids[places < 0]]
             with _readers(min(os.cpu_count() or 1, len(new) // WORTH_A_WORKER)) as read:
                 for start in range(0, len(new), AT_ONCE):
                     progress(start, len(new))
                     self._store(read(partial(read_transitions, layout=self.store.layout), new[start : start + AT_ONCE]))
             progress(len(new), len(new))
+            self._present = np.concatenate([held, np.ones(len(index) - len(held), bool)])
         return len(new)
 
     def _store(self, results: Iterable[EpisodeTransitions | Unreadable]) -> None:
@@ -103,34 +117,49 @@ class LogReplay:
         self.store.append(episodes)
 
     def replay(self) -> Replay:
-        """Join the stored episodes with their present outcomes."""
-        with closing(LabelStore(self._data)) as labels:
-            outcomes = labels.all_outcomes(self._sources)
-        present = set(episode_ids(self._data.bags))
-        replay = Replay()
-        for index, episode in enumerate(self.store.episodes):
-            known = {
-                task: outcome.verdict == Verdict.SUCCESS
-                for task, outcome in outcomes.get(episode.episode_id, {}).items()
-                if outcome.verdict != Verdict.UNSURE
-            }
-            if episode.unusable:
-                replay.left_out[episode.unusable] += 1
-            elif episode.episode_id not in present:
-                replay.left_out['its bag is gone'] += 1
-            elif episode.task not in self._tasks.names:
-                replay.left_out[f'its task {episode.task} is not in the task set'] += 1
-            elif not known:
-                replay.left_out['no outcome is known'] += 1
-            else:
-                part = replay.held_out if is_held_out(episode.episode_id) else replay.training
-                part.append(LoggedEpisode(index, episode.task, known))
-        return replay
+        """Join the episodes read with their present outcomes.
+
+        Raises:
+            LabelError: A source is unknown or the label store is damaged.
+        """
+        index = self.store.index
+        outcomes = self._outcomes.of(index)
+        usable, left_out = np.ones(len(index), bool), Counter[str]()
+        for reason, applies in self._reasons(outcomes):
+            if number := int(np.sum(usable & applies)):
+                left_out[reason] = number
+                usable &= ~applies
+        self._held_out = np.concatenate([self._held_out, held_out(index.ids[len(self._held_out) :])])
+        return Replay(
+            self._logged(usable & ~self._held_out, outcomes),
+            self._logged(usable & self._held_out, outcomes),
+            left_out,
+        )
+
+    def _reasons(self, outcomes: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+        """Yield why episodes are left out, and which, `(E,) bool`; of several reasons the first counts."""
+        index = self.store.index
+        for reason, number in index.reasons.items():
+            if reason:
+                yield reason, index.unusable == number
+        yield 'its bag is gone', ~self._present
+        for task, number in index.task_names.items():
+            if task not in self._tasks.names:
+                yield f'its task {task} is not in the task set', index.tasks == number
+        yield 'no outcome is known', (outcomes == Verdict.UNSURE).all(axis=1)
+
+    def _logged(self, chosen: np.ndarray, outcomes: np.ndarray) -> LoggedEpisodes:
+        index, names = self.store.index, self._tasks.names
+        # An episode of a task that is not in the set is never chosen.
+        tasks = np.array([names.index(name) if name in names else -1 for name in index.task_names], np.int64)
+        places = np.flatnonzero(chosen)
+        return LoggedEpisodes(places, tasks[index.tasks[places]], outcomes[places])
 
 
-def is_held_out(episode_id: str) -> bool:
-    """Return whether an episode serves to judge the Q-function and is never trained on."""
-    return zlib.crc32(episode_id.encode()) % HELD_OUT == 0
+def held_out(ids: np.ndarray) -> np.ndarray:
+    """Return which episodes serve to judge the Q-function and are never trained on: `(N,) bytes` to `(N,) bool`."""
+    hashes = np.array([zlib.crc32(episode_id) for episode_id in ids.tolist()], np.int64)
+    return hashes % HELD_OUT == 0
 
 
 @contextmanager

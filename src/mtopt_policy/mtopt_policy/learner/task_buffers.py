@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from mtopt_core.tasks import TaskSet
-from mtopt_policy.learner.impersonation import ImpersonatedEpisode
+from mtopt_core.episode import Verdict
 
-FAILURE, SUCCESS = 0, 1
+FAILURE, SUCCESS = int(Verdict.FAILURE), int(Verdict.SUCCESS)
 
 
 @dataclass(frozen=True)
@@ -18,30 +16,36 @@ class TaskBuffers:
     """References to episodes by task and outcome: impersonating an episode as eight tasks costs eight integers.
 
     Attributes:
-        tasks: Task names in one-hot order.
-        groups: Per task the failures and the successes, each `(n,) int32` places in the episode store.
+        episodes: Places in the store's index, `(n,) int32`: the failures of the first task, its successes, and so on.
+        starts: Where each group starts in `episodes`, `(T, 2) int64`.
+        sizes: Episodes by task and outcome, `(T, 2) int64`: failures, successes.
     """
 
-    tasks: tuple[str, ...]
-    groups: tuple[tuple[np.ndarray, np.ndarray], ...]
+    episodes: np.ndarray
+    starts: np.ndarray
+    sizes: np.ndarray
 
     @classmethod
-    def of(cls, episodes: Iterable[ImpersonatedEpisode], tasks: TaskSet) -> TaskBuffers:
-        """Sort impersonated episodes into buffers."""
-        lists: dict[str, tuple[list[int], list[int]]] = {task: ([], []) for task in tasks.names}
-        for episode in episodes:
-            lists[episode.task][episode.success].append(episode.index)
-        return cls(
-            tasks.names,
-            tuple(
-                (np.array(failures, np.int32), np.array(successes, np.int32)) for failures, successes in lists.values()
-            ),
-        )
+    def of(cls, places: np.ndarray, expanded: np.ndarray) -> TaskBuffers:
+        """Sort impersonated episodes into buffers.
 
-    @property
-    def sizes(self) -> np.ndarray:
-        """Episodes by task and outcome, `(T, 2) int64`: failures, successes."""
-        return np.array([[len(group) for group in groups] for groups in self.groups], np.int64).reshape(-1, 2)
+        Args:
+            places: Places in the store's index, `(N,) int`.
+            expanded: What they are for each task, `(N, T) int8` of `Verdict`; not used for it where `UNSURE`.
+        """
+        groups = [
+            places[expanded[:, task] == outcome].astype(np.int32)
+            for task in range(expanded.shape[1])
+            for outcome in (FAILURE, SUCCESS)
+        ]
+        sizes = np.array([len(group) for group in groups], np.int64)
+        starts = np.cumsum(sizes) - sizes
+        return cls(np.concatenate(groups), starts.reshape(-1, 2), sizes.reshape(-1, 2))
+
+    def group(self, task: int, outcome: int) -> np.ndarray:
+        """Return a task's failures or successes, `(n,) int32` places in the store's index."""
+        start = self.starts[task, outcome]
+        return self.episodes[start : start + self.sizes[task, outcome]]
 
     def sample(self, tasks: np.ndarray, outcomes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Draw an episode, uniformly within its group, for every pair of task and outcome.
@@ -52,7 +56,7 @@ class TaskBuffers:
             rng: Source of the draw.
 
         Returns:
-            Places in the episode store, `(B,) int64`.
+            Places in the store's index, `(B,) int32`.
         """
-        groups = [self.groups[task][outcome] for task, outcome in zip(tasks, outcomes, strict=True)]
-        return np.array([group[rng.integers(len(group))] for group in groups], np.int64)
+        starts = self.starts[tasks, outcomes]
+        return self.episodes[rng.integers(starts, starts + self.sizes[tasks, outcomes])]

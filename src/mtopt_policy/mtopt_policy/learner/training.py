@@ -22,6 +22,7 @@ from mtopt_core.tasks import TaskSet
 from mtopt_policy.action_space import ActionSpace
 from mtopt_policy.learner.checkpoints import TrainerManifest, TrainingFolder
 from mtopt_policy.learner.configuration import load_trainer
+from mtopt_policy.learner.episode_store import EpisodeStore
 from mtopt_policy.learner.impersonation import Impersonation
 from mtopt_policy.learner.learner import Learner
 from mtopt_policy.learner.log_replay import LogReplay
@@ -155,6 +156,11 @@ class Training:
     def step(self) -> int:
         """Gradient steps made, earlier runs included."""
         return self.learner.trainer.step
+
+    @property
+    def store(self) -> EpisodeStore:
+        """The episode store."""
+        return self._log_replay.store
 
     def read(self, progress: Report = silent) -> None:
         """Read new bags and the outcomes known by now.
