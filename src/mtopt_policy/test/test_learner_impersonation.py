@@ -52,6 +52,15 @@ def test_of_sister_tasks_only_the_successes_can_be_shared():
     assert examples('lift-milk', outcomes, Impersonation.SUCCESSES) == {'lift-any': True, 'lift-milk': False}
 
 
+def test_by_gain_an_episode_trains_its_own_task_and_those_that_gain_from_it():
+    gains = np.zeros((1, len(TASKS)), bool)
+    gains[0, [TASKS.index('lift-can'), TASKS.index('place-any'), TASKS.index('lift-box')]] = True
+    outcomes = {'lift-milk': False, 'lift-can': True, 'lift-any': True, 'place-any': False}
+    expanded = impersonate(logged('lift-milk', outcomes), Impersonation.GAIN, TASKS, gains)[0]
+    expected = {'lift-milk': Verdict.FAILURE, 'lift-can': Verdict.SUCCESS, 'place-any': Verdict.FAILURE}
+    assert expanded.tolist() == [expected.get(name, Verdict.UNSURE) for name in TASKS.names]
+
+
 def test_a_task_nobody_judged_gets_no_example():
     assert examples('lift-milk', {'place-any': False}, Impersonation.SKILL) == {}
     assert examples('lift-milk', {'place-any': False}, Impersonation.ALL) == {'place-any': False}

@@ -40,7 +40,8 @@ def train(
     impersonation: Annotated[
         Impersonation,
         typer.Option(
-            help='Which tasks an episode trains: its own, all, those of its skill, or of these only others it solves.'
+            help='Which tasks an episode trains: its own (none), all, those of its skill, its own and those of its '
+            'skill that it solves (successes), its own and those whose Q-function gains from it (gain).'
         ),
     ] = Impersonation.SKILL,
     tasks: Annotated[str, typer.Option(help='Learn these tasks only, as in lift-any,place-any.')] = '',

@@ -81,6 +81,22 @@ class AugmentationConfiguration(_Model):
     contrast: Share
 
 
+class SharingConfiguration(_Model):
+    """Which episodes are shared by what a task gains from them (`data_sharing.py`); for that impersonation only.
+
+    Attributes:
+        quantile: Share of a task's own episodes that are worth less to it than an episode must be to be shared: 0.9,
+            as in the comparison by UTDS (arXiv 2404.19346), which keeps a tenth; how many the paper keeps we could not
+            verify.
+        every: Gradient steps between two computations of worth.
+        episodes: Episodes whose worth is computed at a time.
+    """
+
+    quantile: Share = 0.9
+    every: Count = 500
+    episodes: Count = 2000
+
+
 class TrainerConfiguration(_Model):
     """A trainer preset.
 
@@ -91,6 +107,7 @@ class TrainerConfiguration(_Model):
         targets: See there.
         augmentation: See there.
         rebalancing: See there.
+        sharing: See there.
         export_seconds: Time between two exported checkpoints, s.
         keep: Exported checkpoints kept.
         seed: Of everything random.
@@ -102,6 +119,7 @@ class TrainerConfiguration(_Model):
     targets: TargetConfiguration
     augmentation: AugmentationConfiguration
     rebalancing: Rebalancing
+    sharing: SharingConfiguration = SharingConfiguration()
     export_seconds: Positive
     keep: Count
     seed: Annotated[int, Field(ge=0)]

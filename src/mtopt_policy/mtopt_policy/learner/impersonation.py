@@ -26,6 +26,8 @@ class Impersonation(StrEnum):
     """f_skill: the episode trains the tasks of its own skill."""
     SUCCESSES = 'successes'
     """As f_skill, but without another task's failures: what paper section VII-F compares with for lift-sausage."""
+    GAIN = 'gain'
+    """The episode trains its own task and those whose Q-function gains from it (`data_sharing.py`)."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class LoggedEpisodes:
 
 def impersonated_tasks(strategy: Impersonation, tasks: TaskSet) -> np.ndarray:
     """Return which tasks {k_i} the episodes of each task T_i are used for, `(T, T) bool`: row i, column k."""
-    if strategy == Impersonation.NONE:
+    if strategy in (Impersonation.NONE, Impersonation.GAIN):
         return np.eye(len(tasks), dtype=bool)
     if strategy == Impersonation.ALL:
         return np.ones((len(tasks), len(tasks)), bool)
@@ -57,8 +59,16 @@ def impersonated_tasks(strategy: Impersonation, tasks: TaskSet) -> np.ndarray:
     return skills[:, None] == skills
 
 
-def impersonate(episodes: LoggedEpisodes, strategy: Impersonation, tasks: TaskSet) -> np.ndarray:
+def impersonate(
+    episodes: LoggedEpisodes, strategy: Impersonation, tasks: TaskSet, gains: np.ndarray | None = None
+) -> np.ndarray:
     """Expand episodes to those they are for other tasks (paper Algorithm 1, for all episodes e_i at once).
+
+    Args:
+        episodes: The episodes.
+        strategy: Impersonation function.
+        tasks: The tasks.
+        gains: Which tasks gain from which episodes, `(N, T) bool`, where that counts.
 
     Returns:
         Column k: the episodes e_k, which are e_i with the outcome, and so the reward, of task T_k. `(N, T) int8` of
@@ -71,5 +81,7 @@ def impersonate(episodes: LoggedEpisodes, strategy: Impersonation, tasks: TaskSe
         used = relevant[episodes.tasks, k]
         if strategy == Impersonation.SUCCESSES:
             used &= (episodes.tasks == k) | (outcomes == Verdict.SUCCESS)
+        if gains is not None:
+            used |= gains[:, k]
         expanded_episodes[used, k] = outcomes[used]
     return expanded_episodes

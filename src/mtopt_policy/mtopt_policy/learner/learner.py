@@ -21,8 +21,9 @@ from mtopt_policy.cem import CrossEntropyMethod
 from mtopt_policy.learner.batches import Batch, Loader, UnlabelledTransitions
 from mtopt_policy.learner.bellman_updater import BellmanUpdater
 from mtopt_policy.learner.configuration import TrainerConfiguration
-from mtopt_policy.learner.held_out import HeldOut
-from mtopt_policy.learner.impersonation import Impersonation, LoggedEpisodes, impersonate
+from mtopt_policy.learner.data_sharing import DataSharing
+from mtopt_policy.learner.held_out import areas_under_curve
+from mtopt_policy.learner.impersonation import Impersonation, impersonate
 from mtopt_policy.learner.log_replay import LogReplay, Replay
 from mtopt_policy.learner.target_networks import TargetNetworks
 from mtopt_policy.learner.task_buffers import SUCCESS, TaskBuffers
@@ -86,6 +87,9 @@ class Learner:
         )
         self._train_buffer = TrainBuffer(targets.age_limit)
         self._loader = Loader(log_replay.store, len(tasks))
+        self._sharing: DataSharing | None = None
+        if impersonation == Impersonation.GAIN:
+            self._sharing = DataSharing(configuration.sharing, log_replay.store, len(tasks))
         self._background = ThreadPoolExecutor(1, 'loader')
         self._next_drawn: Future[UnlabelledTransitions] | None = None
         self._next_batch: Future[Batch] | None = None
@@ -113,31 +117,38 @@ class Learner:
 
     def areas_under_curve(self) -> dict[str, float]:
         """Return, by task, how well the exported Q ranks held-out last decisions: 1 is perfect, 0.5 is chance."""
-        episodes = self.replay.held_out
-        held_out = HeldOut(self._log_replay.store, episodes.places, self._expanded(episodes), self._tasks)
-        return held_out.areas_under_curve(self.targets.averaged, self._precision)
+        store, episodes = self._log_replay.store, self.replay.held_out
+        # For the tasks of their skill, whatever the training episodes are used for, so that trainings compare.
+        expanded = self._of_learned(impersonate(episodes, Impersonation.SKILL, self._tasks))
+        return areas_under_curve(self.targets.averaged, self._precision, store, episodes.places, expanded, self._tasks)
 
     def close(self) -> None:
         """Stop the background thread."""
         self._background.shutdown(cancel_futures=True)
 
     def _fill(self, replay: Replay) -> None:
-        self.replay = replay
-        self.buffers = TaskBuffers.of(replay.training.places, self._expanded(replay.training))
+        self.replay, episodes = replay, replay.training
+        gains = self._sharing.gains(episodes) if self._sharing else None
+        expanded = impersonate(episodes, self._impersonation, self._tasks, gains)
+        self.buffers = TaskBuffers.of(episodes.places, self._of_learned(expanded))
 
-    def _expanded(self, episodes: LoggedEpisodes) -> np.ndarray:
-        expanded = impersonate(episodes, self._impersonation, self._tasks)
+    def _of_learned(self, expanded: np.ndarray) -> np.ndarray:
+        """Leave out examples of tasks that are not learned."""
         expanded[:, self._not_learned] = Verdict.UNSURE
         return expanded
 
     def _label(self, step: int) -> None:
-        drawn = self._await(self._next_drawn or self._background.submit(self._draw, step))
-        self._next_drawn = self._background.submit(self._draw, step + self._configuration.targets.uses)
+        uses = self._configuration.targets.uses
+        drawn = self._await(self._next_drawn or self._background.submit(self._draw, step, self.buffers))
+        if self._sharing and self._sharing.is_due(step, uses):
+            self._sharing.judge(self.replay.training.places, self.targets.averaged, self._precision, step)
+            self._fill(self.replay)
+        self._next_drawn = self._background.submit(self._draw, step + uses, self.buffers)
         self._train_buffer.add(self._bellman_updater.label(drawn, self._generator(step, LABEL)), step)
 
-    def _draw(self, step: int) -> UnlabelledTransitions:
+    def _draw(self, step: int, buffers: TaskBuffers) -> UnlabelledTransitions:
         """Sample transitions for the Bellman updater "using re-balancing strategy" (paper Fig. 11)."""
-        rng, store, buffers = self._rng(step, DRAW), self._log_replay.store, self.buffers
+        rng, store = self._rng(step, DRAW), self._log_replay.store
         rebalancing = self._configuration.rebalancing
         tasks, outcomes = rebalancing.draw(buffers.sizes, self._configuration.batch, rng)
         rows = store.sample_rows(buffers.sample(tasks, outcomes, rng), rng, rebalancing.terminal_share)
