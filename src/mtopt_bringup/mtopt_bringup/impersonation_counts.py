@@ -12,7 +12,7 @@ from mtopt_bringup.dataset_summary import Outcomes
 from mtopt_core.catalogue import Row
 from mtopt_core.episode import Termination, Verdict
 from mtopt_core.tasks import TaskSet
-from mtopt_policy.learner.impersonation import Impersonation, LoggedEpisode, impersonate
+from mtopt_policy.learner.impersonation import Impersonation, LoggedEpisodes, impersonate
 from mtopt_policy.learner.task_buffers import FAILURE, SUCCESS, TaskBuffers
 
 OWN = Impersonation.NONE
@@ -31,23 +31,15 @@ def count_impersonated(rows: Sequence[Row], outcomes: Outcomes, tasks: TaskSet) 
         tasks: The tasks.
     """
     usable = [row for row in rows if row.termination is not Termination.ABORTED and row.task in tasks.names]
-    episodes = [
-        LoggedEpisode(
-            index,
-            row.task,
-            {
-                task: outcome.verdict is Verdict.SUCCESS
-                for task, outcome in outcomes.get(row.episode_id, {}).items()
-                if outcome.verdict is not Verdict.UNSURE
-            },
-        )
-        for index, row in enumerate(usable)
-    ]
+    verdicts = np.full((len(usable), len(tasks)), Verdict.UNSURE, np.int8)
+    for number, row in enumerate(usable):
+        for task, outcome in outcomes.get(row.episode_id, {}).items():
+            if task in tasks.names:
+                verdicts[number, tasks.index(task)] = outcome.verdict
+    attempted = np.array([tasks.index(row.task) for row in usable], np.int64)
+    episodes = LoggedEpisodes(np.arange(len(usable)), attempted, verdicts)
     return {
-        strategy: TaskBuffers.of(
-            (one for episode in episodes for one in impersonate(episode, strategy, tasks)), tasks
-        ).sizes
-        for strategy in COMPARED
+        strategy: TaskBuffers.of(episodes.places, impersonate(episodes, strategy, tasks)).sizes for strategy in COMPARED
     }
 
 
