@@ -36,6 +36,8 @@ class ScriptedNoise:
         distraction: Probability of wandering in spite of an aim.
         rise: Probability of a step up instead of down.
         early: Probability of the finishing choice before its height.
+        random: Probability of a move drawn evenly from all there are, wherever the arm is. Without it nothing would be
+            known of moves along the bottom, and CEM would find the most overrated of them.
         stray: Probability of any other choice, where the action space learns them.
     """
 
@@ -43,6 +45,7 @@ class ScriptedNoise:
     distraction: float = 0.2
     rise: float = 0.15
     early: float = 0.05
+    random: float = 0.2
     stray: float = 0.03
 
 
@@ -92,6 +95,8 @@ class ScriptedPolicy:
             return self._action(stray[self._rng.integers(len(stray))], self._wander())
         if self._end_height is not None:
             return self._end(observation.height_to_bottom > self._end_height)
+        if self._rng.random() < self._noise.random:
+            return self._action(Choice.MOVE, self._anywhere())
         low = observation.height_to_bottom <= self._finishing_height + 0.005
         if low or self._rng.random() < self._noise.early:
             lift = self._finishing == Choice.CLOSE
@@ -119,6 +124,12 @@ class ScriptedPolicy:
         if high_enough:
             return self._action(Choice.TERMINATE, np.zeros(3))
         return self._action(Choice.MOVE, np.array([0, 0, self._space.max_displacement]))
+
+    def _anywhere(self) -> np.ndarray:
+        """Return a displacement drawn evenly from a disc by all heights, `(3,)` m."""
+        length, direction = np.sqrt(self._rng.random()), self._rng.uniform(-np.pi, np.pi)
+        share = np.array([length * np.cos(direction), length * np.sin(direction), self._rng.uniform(-1, 1)])
+        return share * self._space.max_displacement
 
     def _wander(self) -> np.ndarray:
         """Return a random horizontal displacement, `(3,)` m."""
