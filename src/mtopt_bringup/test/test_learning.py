@@ -24,13 +24,13 @@ TASKS = TaskSet.model_validate(
     {'skills': {'lift': {'start_region': 'right_bin'}}, 'tasks': [{'name': 'lift-any', 'skill': 'lift'}]}
 )
 OBJECTS = ('ball',)
-TRAINING_EPISODES, GRASPS, SEEDS, STEPS = 1200, 500, 200, 700
+TRAINING_EPISODES, GRASPS, SEEDS, STEPS = 1200, 500, 200, 500
 # Targets that follow fast: in so few steps slow ones would not reach the moves before the grasp.
-FAST_TARGETS = ('targets.averaging=0.02', 'targets.lag=50', 'targets.discount=0.8')
+FAST_TARGETS = ('targets.averaging=0.02', 'targets.lag=50', 'optimizer.learning_rate=1.0e-3')
 # A busy machine may take several times the three minutes.
 pytestmark = pytest.mark.timeout(1800)
 
-AIM = 0.03  # m, so that a fair share of the scripted grasps succeeds
+AIM = 0.02  # m, so that a fair share of the scripted grasps succeeds
 
 
 def simulate(workplace: Workplace, first: int, number: int, policy: str = 'scripted') -> list[Result]:
