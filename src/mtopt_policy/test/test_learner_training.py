@@ -1,5 +1,6 @@
 """The whole learner: from bags to a Q-function that separates success from failure; resuming; bad inputs."""
 
+import shutil
 import threading
 
 import numpy as np
@@ -75,8 +76,7 @@ def test_the_same_seed_trains_the_same_network(record, tmp_path):
         made = training(data, tmp_path / name)
         run(made, 6)
         states.append(made.learner.trainer.state())
-    for key, tensor in states[0].items():
-        torch.testing.assert_close(states[1][key], tensor, rtol=0, atol=0, msg=key)
+    assert_same(*states)
 
 
 def test_a_training_goes_on_where_it_was_stopped(record, tmp_path):
@@ -86,13 +86,62 @@ def test_a_training_goes_on_where_it_was_stopped(record, tmp_path):
     stopped = {key: tensor.clone() for key, tensor in first.learner.trainer.state().items()}
     second = training(data, tmp_path / 'out')
     assert second.step == 5
-    resumed = second.learner.trainer.state()
-    assert resumed.keys() == stopped.keys()
-    for key, tensor in resumed.items():
-        torch.testing.assert_close(tensor, stopped[key], rtol=0, atol=0, msg=key)
+    assert_same(second.learner.trainer.state(), stopped)
     assert run(second, 8).exported_steps == [8]
     assert second.measured.steps == 3
     assert second.measured.episodes == 0, 'the store was reused'
+
+
+def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]):
+    assert first.keys() == second.keys()
+    for key, tensor in first.items():
+        torch.testing.assert_close(second[key], tensor, rtol=0, atol=0, msg=key, equal_nan=True)
+
+
+@pytest.mark.parametrize('impersonation', [Impersonation.SKILL, Impersonation.GAIN])
+def test_a_training_that_was_stopped_between_any_two_steps_ends_as_one_that_was_not(record, tmp_path, impersonation):
+    record(15, task='lift-milk')
+    data = record(15).data
+    changes = {
+        'impersonation': impersonation,
+        'overrides': (*QUICK, 'batch=8', 'targets.age_limit=7', 'sharing.every=4', 'sharing.quantile=0.2'),
+        'follow': False,
+    }
+    whole = training(data, tmp_path / 'whole', **changes)
+    run(whole, 12)
+    for step in range(1, 12):
+        resumed = training(data, tmp_path / 'parts', **changes)
+        assert resumed.step == step - 1
+        run(resumed, step)
+    resumed = training(data, tmp_path / 'parts', **changes)
+    run(resumed, 12)
+    assert_same(resumed.learner.state(), whole.learner.state())
+
+
+def test_two_trainings_do_not_run_in_one_folder(record, tmp_path):
+    data = record(10).data
+    first, second = training(data, tmp_path / 'out'), training(data, tmp_path / 'out')
+    with first.folder.locked(), pytest.raises(TrainingError, match=r'another training runs in .*/out;'):
+        run(second, 1)
+    assert run(second, 1).exported_steps == [1]
+
+
+def test_what_a_killed_export_left_half_written_is_cleared_away(record, tmp_path):
+    made = training(record(10).data, tmp_path / 'out')
+    half = made.folder.policies / '.20261123T000000_000001.x.partial'
+    half.mkdir(parents=True)
+    run(made, 1)
+    assert not half.exists()
+
+
+def test_labels_for_the_rows_of_another_episode_store_are_made_anew(record, tmp_path):
+    data = record(10).data
+    run(training(data, tmp_path / 'out'), 5)
+    shutil.rmtree(data.root / 'replay')
+    shutil.rmtree(sorted(data.bags.iterdir())[0])
+    resumed = training(data, tmp_path / 'out')
+    assert not any(key.startswith('train_buffer') for key in resumed.learner.state())
+    assert run(resumed, 6).exported_steps == [6]
 
 
 def test_a_training_that_is_told_to_stop_exports_what_it_has(record, tmp_path):
@@ -157,8 +206,7 @@ def test_exporting_does_not_change_what_is_learned(record, tmp_path):
         run(made, 6)
         assert made.learner.replay.held_out, 'or exports would judge nothing'
         states.append(made.learner.trainer.state())
-    for key, tensor in states[0].items():
-        torch.testing.assert_close(states[1][key], tensor, rtol=0, atol=0, msg=key)
+    assert_same(*states)
 
 
 def test_only_the_policies_asked_for_are_kept(record, tmp_path):
@@ -214,7 +262,7 @@ def test_a_loss_that_is_not_finite_stops_and_leaves_checkpoints_and_weights_as_t
     poisoned = training(data, tmp_path / 'out')
     with torch.no_grad():
         next(iter(poisoned.learner.targets.averaged.parameters())).fill_(torch.nan)
-    with pytest.raises(TrainingError, match=r'not finite at step 3; checkpoints are as they were'):
+    with pytest.raises(TrainingError, match=r'not finite at step \d+; checkpoints are as they were'):
         run(poisoned, 20)
     assert newest_checkpoint(made.folder.policies) == good
     online = poisoned.learner.trainer.state()

@@ -7,8 +7,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +20,7 @@ from mtopt_core.checkpoint import Manifest, load_checkpoint, newest_checkpoint, 
 from mtopt_core.errors import CheckpointError
 from mtopt_policy.action_space import ActionSpace
 from mtopt_policy.learner.configuration import TrainerConfiguration
+from mtopt_policy.learner.trainer import TrainingError
 from mtopt_policy.manifest import PolicyManifest
 from mtopt_policy.q_network import QNetworkConfiguration
 
@@ -34,6 +37,7 @@ class TrainerManifest(Manifest):
         action_space: What its actions mean.
         configuration: How it was trained last.
         started_from: Version of the policy it started from, empty for none.
+        store: Identity of the episode store that its labelled transitions are rows of.
     """
 
     kind: Literal['trainer'] = 'trainer'
@@ -42,6 +46,7 @@ class TrainerManifest(Manifest):
     action_space: ActionSpace
     configuration: TrainerConfiguration
     started_from: str = ''
+    store: str = ''
 
 
 class TrainingFolder:
@@ -53,10 +58,30 @@ class TrainingFolder:
     """
 
     def __init__(self, root: Path, keep: int) -> None:
+        self._root = root
         self.policies = root / 'policy'
         self.tensorboard = root / 'tensorboard'
         self._states = root / 'trainer'
         self._keep = keep
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other trainings out of the folder, and clear away what a killed one left half written.
+
+        Raises:
+            TrainingError: Another training runs in it.
+        """
+        self._root.mkdir(parents=True, exist_ok=True)
+        with (self._root / 'lock').open('w') as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise TrainingError(
+                    f'another training runs in {self._root}; stop it, or choose another folder'
+                ) from None
+            for partial in self._root.glob('*/.*.partial'):
+                shutil.rmtree(partial, ignore_errors=True)
+            yield
 
     def save_policy(self, weights: Mapping[str, torch.Tensor], manifest: PolicyManifest) -> Path:
         """Export a policy and return its folder.

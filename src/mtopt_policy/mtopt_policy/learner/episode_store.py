@@ -3,6 +3,7 @@
 It is derived from the bags and can be deleted at any time; a restart reads only the bags it does not hold yet.
 
     <folder>/layout.json         what a transition looks like
+    <folder>/identity            changes when the store is made anew, and rows with it
     <folder>/episodes.jsonl      one line per episode, appended after its transitions are on disk
     <folder>/00000/records       action, state, decisions remaining, places of the images
     <folder>/00000/images        their images, one after another
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,6 +51,7 @@ class EpisodeStore:
     Attributes:
         layout: What a transition looks like.
         index: Which episodes it holds.
+        identity: Two stores that have it in common have the same rows.
         folder: Where it is.
     """
 
@@ -62,7 +65,7 @@ class EpisodeStore:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / 'layout.json').write_text(layout.model_dump_json(indent=1))
         with self.locked():
-            pass
+            self.identity = self._identity()
 
     @property
     def rows(self) -> int:
@@ -160,6 +163,13 @@ class EpisodeStore:
         if held < self.rows:
             first = held // self.layout.shard_rows
             self._shards[first:] = [self._map(shard) for shard in range(first, -(-self.rows // self.layout.shard_rows))]
+
+    def _identity(self) -> str:
+        file = self.folder / 'identity'
+        # A crash can leave it empty.
+        if not file.exists() or not file.read_text():
+            file.write_text(secrets.token_hex(8))
+        return file.read_text()
 
     def _whole_lines(self, file: BinaryIO) -> Iterator[list[bytes]]:
         while lines := file.readlines(CHUNK):

@@ -7,7 +7,7 @@ is drawn from the seed and the number of the gradient step, so that a run can be
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -28,7 +28,7 @@ from mtopt_policy.learner.log_replay import LogReplay, Replay
 from mtopt_policy.learner.target_networks import TargetNetworks
 from mtopt_policy.learner.task_buffers import SUCCESS, TaskBuffers
 from mtopt_policy.learner.train_buffer import LabelledTransitions, TrainBuffer
-from mtopt_policy.learner.trainer import StepResult, Trainer
+from mtopt_policy.learner.trainer import StepResult, Trainer, within
 from mtopt_policy.q_network import QNetwork
 
 Loaded = TypeVar('Loaded')
@@ -109,6 +109,9 @@ class Learner:
             TrainingError: Loss or gradient is not finite.
         """
         step = self.trainer.step
+        if self._next_batch is None and len(self._train_buffer):
+            # Resumed: as ever, the batch is drawn before new labels come.
+            self._next_batch = self._load(step)
         if step % self._configuration.targets.uses == 0 or not len(self._train_buffer):
             self._label(step)
         batch = self._await(self._next_batch or self._load(step))
@@ -121,6 +124,34 @@ class Learner:
         # For the tasks of their skill, whatever the training episodes are used for, so that trainings compare.
         expanded = self._of_learned(impersonate(episodes, Impersonation.SKILL, self._tasks))
         return areas_under_curve(self.targets.averaged, self._precision, store, episodes.places, expanded, self._tasks)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Return everything a later process needs to go on as if this one had not stopped, by name."""
+        state = self.trainer.state()
+        state |= {f'train_buffer.{key}': tensor for key, tensor in self._train_buffer.state().items()}
+        if self._sharing:
+            state |= {f'sharing.{key}': tensor for key, tensor in self._sharing.state().items()}
+        return state
+
+    def restore(self, state: Mapping[str, torch.Tensor], step: int, same_store: bool) -> None:
+        """Go on from a `state` after gradient step `step`.
+
+        Args:
+            state: The state.
+            step: Gradient steps made.
+            same_store: Whether it refers to the rows of the present episode store. If not, transitions are labelled
+                anew.
+
+        Raises:
+            TrainingError: The state is of another network or optimiser.
+        """
+        self.trainer.restore(state, step)
+        if not same_store:
+            return
+        if labelled := within(state, 'train_buffer'):
+            self._train_buffer.restore(labelled)
+        if self._sharing and (worth := within(state, 'sharing')):
+            self._sharing.restore(worth)
 
     def close(self) -> None:
         """Stop the background thread."""

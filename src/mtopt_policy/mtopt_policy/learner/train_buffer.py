@@ -6,9 +6,11 @@ used several times, but not for long: it was made with target networks that move
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 import numpy as np
+import torch
 
 
 @dataclass(frozen=True)
@@ -74,3 +76,16 @@ class TrainBuffer:
         if self._labelled is None:
             raise LookupError('the train buffer is empty: label transitions first')
         return self._labelled[rng.choice(len(self), batch, replace=batch > len(self))]
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Return what it holds, by name; nothing when it is empty."""
+        if self._labelled is None:
+            return {}
+        columns = vars(self._labelled) | {'steps': self._steps}
+        return {name: torch.from_numpy(column) for name, column in columns.items()}
+
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Hold what another one held in a `state`."""
+        columns = {name: tensor.numpy() for name, tensor in state.items()}
+        self._steps = columns.pop('steps')
+        self._labelled = LabelledTransitions(**columns)

@@ -119,10 +119,10 @@ class Trainer:
         """
         try:
             for name, network in self._networks().items():
-                network.load_state_dict(_within(state, name))
+                network.load_state_dict(within(state, name))
             optimizer = self._optimizer.state_dict()
             optimizer['state'] = {}
-            for name, tensor in _within(state, 'optimizer').items():
+            for name, tensor in within(state, 'optimizer').items():
                 parameter, key = name.split('.')
                 optimizer['state'].setdefault(int(parameter), {})[key] = tensor
             self._optimizer.load_state_dict(optimizer)
@@ -145,6 +145,6 @@ def _optimizer(network: nn.Module, configuration: OptimizerConfiguration) -> tor
     return torch.optim.SGD(groups, lr=configuration.learning_rate, momentum=0.9, fused=True)
 
 
-def _within(state: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
+def within(state: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
     """Return the part of a state whose names start with `name.`, without it."""
     return {key.removeprefix(f'{name}.'): tensor for key, tensor in state.items() if key.startswith(f'{name}.')}

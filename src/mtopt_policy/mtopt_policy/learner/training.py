@@ -210,10 +210,15 @@ class Training:
             observer: Told how it goes.
 
         Raises:
-            TrainingError: There is nothing to learn from, or the loss is not finite.
+            TrainingError: There is nothing to learn from, another training runs in the folder, or the loss is not
+                finite.
             CheckpointError: A checkpoint cannot be written.
         """
         self.require_data()
+        with self.folder.locked():
+            self._run(steps, stop, observer)
+
+    def _run(self, steps: int, stop: threading.Event, observer: Observer) -> None:
         start = refreshed = exported = interval_start = time.perf_counter()
         first, waited = self.step, self.learner.waited
         monitor = Monitor(self.folder.tensorboard, self.options.tasks.names, self.step)
@@ -261,7 +266,7 @@ class Training:
                     f'{self.options.out} was trained with optimizer {manifest.configuration.optimizer.method}; '
                     'go on with it, or choose another folder'
                 )
-            self.learner.trainer.restore(state, manifest.step)
+            self.learner.restore(state, manifest.step, same_store=manifest.store == self.store.identity)
             self._started_from = manifest.started_from
 
     def _require_fit(self, manifest: PolicyManifest | TrainerManifest, path: Path) -> None:
@@ -302,9 +307,13 @@ class Training:
         manifest = PolicyManifest(**common, training=record)
         path = self.folder.save_policy(self.learner.targets.averaged.state_dict(), manifest)
         self.folder.save_state(
-            self.learner.trainer.state(),
+            self.learner.state(),
             TrainerManifest(
-                **common, step=self.step, configuration=self.configuration, started_from=self._started_from
+                **common,
+                step=self.step,
+                configuration=self.configuration,
+                started_from=self._started_from,
+                store=self.store.identity,
             ),
         )
         self._exported_step = self.step
