@@ -6,6 +6,7 @@ import math
 import secrets
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import IntEnum
 
 import numpy as np
@@ -137,6 +138,14 @@ class Outcome:
     task: str
     verdict: Verdict
     probability: float
+
+
+def time_of(episode_id: str) -> datetime | None:
+    """Return when an episode was recorded by its id, None for an id of another form than `new_episode_id`'s."""
+    try:
+        return datetime.strptime(episode_id[:15], '%Y%m%dT%H%M%S').replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 def new_episode_id(robot: str) -> str:

@@ -6,15 +6,14 @@ is drawn from the seed and the number of the gradient step, so that a run can be
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from datetime import UTC, datetime
 
 import numpy as np
 import torch
 
-from mtopt_core.episode import Verdict
+from mtopt_core.episode import Verdict, time_of
 from mtopt_core.precision import Precision
 from mtopt_core.tasks import TaskSet
 from mtopt_policy.cem import CrossEntropyMethod
@@ -25,13 +24,12 @@ from mtopt_policy.learner.data_sharing import DataSharing
 from mtopt_policy.learner.held_out import areas_under_curve
 from mtopt_policy.learner.impersonation import Impersonation, impersonate
 from mtopt_policy.learner.log_replay import LogReplay, Replay
+from mtopt_policy.learner.stopwatch import BATCH, LABELLING, LOADING, TRAINING, UNLABELLED, Stopwatch
 from mtopt_policy.learner.target_networks import TargetNetworks
 from mtopt_policy.learner.task_buffers import SUCCESS, TaskBuffers
 from mtopt_policy.learner.train_buffer import LabelledTransitions, TrainBuffer
 from mtopt_policy.learner.trainer import StepResult, Trainer, within
 from mtopt_policy.q_network import QNetwork
-
-Loaded = TypeVar('Loaded')
 
 DRAW, LABEL, LOAD, TRAIN = range(4)
 """What random numbers are for: each use has its own stream in every step."""
@@ -54,7 +52,7 @@ class Learner:
         targets: The target networks; the averaged one is the policy.
         buffers: The task buffers.
         replay: The episodes in them, and the others.
-        waited: Time spent waiting for data, s.
+        stopwatch: Where the time goes.
     """
 
     def __init__(
@@ -75,7 +73,7 @@ class Learner:
         )
         self.targets = TargetNetworks(network, targets.averaging, targets.lag)
         self.trainer = Trainer(network, self.targets, configuration.optimizer, configuration.augmentation, precision)
-        self.waited = 0.0
+        self.stopwatch = Stopwatch()
         self._log_replay = log_replay
         self._tasks = tasks
         self._configuration = configuration
@@ -114,9 +112,29 @@ class Learner:
             self._next_batch = self._load(step)
         if step % self._configuration.targets.uses == 0 or not len(self._train_buffer):
             self._label(step)
-        batch = self._await(self._next_batch or self._load(step))
+        with self.stopwatch.during(BATCH):
+            batch = (self._next_batch or self._load(step)).result()
         self._next_batch = self._load(step + 1)
-        return batch.labelled, self.trainer.train(batch, self._generator(step, TRAIN))
+        with self.stopwatch.during(TRAINING):
+            return batch.labelled, self.trainer.train(batch, self._generator(step, TRAIN))
+
+    def figures(self, labelled: LabelledTransitions, seconds: float) -> dict[str, float]:
+        """Return what to watch of the data path, by name.
+
+        Args:
+            labelled: The transitions last learned from; the ages are theirs.
+            seconds: Time since the last call, of which the parts' shares are.
+        """
+        store = self._log_replay.store
+        figures = {f'time/{part}': passed / seconds for part, passed in self.stopwatch.lap().items()}
+        figures['train buffer/transitions'] = len(self._train_buffer)
+        figures['train buffer/age of labels, steps'] = self._train_buffer.mean_age(self.trainer.step)
+        now = datetime.now(UTC)
+        recorded = [time_of(episode_id.decode()) for episode_id in store.ids_of(labelled.rows)]
+        ages = [(now - stamp).total_seconds() / 3600 for stamp in recorded if stamp is not None]
+        if ages:
+            figures['train buffer/age of episodes, hours'] = float(np.mean(ages))
+        return figures
 
     def areas_under_curve(self) -> dict[str, float]:
         """Return, by task, how well the exported Q ranks held-out last decisions: 1 is perfect, 0.5 is chance."""
@@ -170,31 +188,32 @@ class Learner:
 
     def _label(self, step: int) -> None:
         uses = self._configuration.targets.uses
-        drawn = self._await(self._next_drawn or self._background.submit(self._draw, step, self.buffers))
+        with self.stopwatch.during(UNLABELLED):
+            drawn = (self._next_drawn or self._background.submit(self._draw, step, self.buffers)).result()
         if self._sharing and self._sharing.is_due(step, uses):
             self._sharing.judge(self.replay.training.places, self.targets.averaged, self._precision, step)
             self._fill(self.replay)
         self._next_drawn = self._background.submit(self._draw, step + uses, self.buffers)
-        self._train_buffer.add(self._bellman_updater.label(drawn, self._generator(step, LABEL)), step)
+        with self.stopwatch.during(LABELLING):
+            self._train_buffer.add(self._bellman_updater.label(drawn, self._generator(step, LABEL)), step)
 
     def _draw(self, step: int, buffers: TaskBuffers) -> UnlabelledTransitions:
         """Sample transitions for the Bellman updater "using re-balancing strategy" (paper Fig. 11)."""
         rng, store = self._rng(step, DRAW), self._log_replay.store
         rebalancing = self._configuration.rebalancing
-        tasks, outcomes = rebalancing.draw(buffers.sizes, self._configuration.batch, rng)
-        rows = store.sample_rows(buffers.sample(tasks, outcomes, rng), rng, rebalancing.terminal_share)
-        return self._loader.unlabelled(rows, tasks, outcomes == SUCCESS)
+        with self.stopwatch.during(LOADING):
+            tasks, outcomes = rebalancing.draw(buffers.sizes, self._configuration.batch, rng)
+            rows = store.sample_rows(buffers.sample(tasks, outcomes, rng), rng, rebalancing.terminal_share)
+            return self._loader.unlabelled(rows, tasks, outcomes == SUCCESS)
 
     def _load(self, step: int) -> Future[Batch]:
         rng = self._rng(step, LOAD)
         labelled = self._train_buffer.sample(self._configuration.batch, rng)
-        return self._background.submit(self._loader.batch, labelled, self._configuration.augmentation.shift, rng)
+        return self._background.submit(self._batch, labelled, rng)
 
-    def _await(self, loading: Future[Loaded]) -> Loaded:
-        start = time.perf_counter()
-        loaded = loading.result()
-        self.waited += time.perf_counter() - start
-        return loaded
+    def _batch(self, labelled: LabelledTransitions, rng: np.random.Generator) -> Batch:
+        with self.stopwatch.during(LOADING):
+            return self._loader.batch(labelled, self._configuration.augmentation.shift, rng)
 
     def _rng(self, step: int, use: int) -> np.random.Generator:
         return np.random.default_rng((self._configuration.seed, step, use))

@@ -1,4 +1,4 @@
-"""Curves of a training: loss, Q of successes and failures by task, buffer sizes."""
+"""Curves of a training: loss, TD error, Q of successes and failures by task, buffer sizes, ages, where time goes."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ class Interval:
 
     Attributes:
         loss: Mean loss.
+        td_error: Mean difference of Q and its target.
         q: Mean Q of transitions by task and outcome of their episode, `(T, 2)`; NaN where there were none.
     """
 
     loss: float
+    td_error: float
     q: np.ndarray
 
 
@@ -47,19 +49,22 @@ class Monitor:
         np.add.at(self._sums, cells, result.q)
         np.add.at(self._counts, cells, 1)
         self._losses.append(result.loss)
+        self._td_errors.append(np.abs(result.q - labelled.targets).mean())
 
-    def write(self, step: int, sizes: np.ndarray, steps_per_second: float) -> Interval:
+    def write(self, step: int, sizes: np.ndarray, figures: Mapping[str, float]) -> Interval:
         """Write the means since the last call, and begin anew.
 
         Args:
             step: Gradient steps made.
             sizes: Episodes in the task buffers, `(T, 2) int`.
-            steps_per_second: Speed over the interval.
+            figures: More of the interval to write, by name.
         """
         q = np.divide(self._sums, self._counts, out=np.full_like(self._sums, np.nan), where=self._counts > 0)
-        interval = Interval(float(np.mean(self._losses)), q)
+        interval = Interval(float(np.mean(self._losses)), float(np.mean(self._td_errors)), q)
         self._writer.add_scalar('loss', interval.loss, step)
-        self._writer.add_scalar('steps per second', steps_per_second, step)
+        self._writer.add_scalar('TD error', interval.td_error, step)
+        for name, value in figures.items():
+            self._writer.add_scalar(name, value, step)
         for number, task in enumerate(self._tasks):
             for outcome, name in ((FAILURE, 'failures'), (SUCCESS, 'successes')):
                 self._writer.add_scalar(f'episodes/{task}/{name}', sizes[number, outcome], step)
@@ -80,5 +85,6 @@ class Monitor:
 
     def _clear(self) -> None:
         self._losses: list[float] = []
+        self._td_errors: list[float] = []
         self._sums = np.zeros((len(self._tasks), 2))
         self._counts = np.zeros((len(self._tasks), 2), np.int64)

@@ -67,6 +67,10 @@ class TrainBuffer:
         fresh = steps > step - self._age_limit
         self._labelled, self._steps = together[fresh], steps[fresh]
 
+    def mean_age(self, step: int) -> float:
+        """Return the mean age of the labels at a gradient step, in steps; NaN when there are none."""
+        return float(np.mean(step - self._steps)) if len(self) else np.nan
+
     def sample(self, batch: int, rng: np.random.Generator) -> LabelledTransitions:
         """Draw transitions uniformly, none twice while there are enough.
 

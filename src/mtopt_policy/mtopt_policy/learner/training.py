@@ -27,6 +27,7 @@ from mtopt_policy.learner.impersonation import Impersonation
 from mtopt_policy.learner.learner import Learner
 from mtopt_policy.learner.log_replay import LogReplay
 from mtopt_policy.learner.monitor import Interval, Monitor
+from mtopt_policy.learner.stopwatch import BATCH, UNLABELLED
 from mtopt_policy.learner.task_buffers import SUCCESS
 from mtopt_policy.learner.trainer import TrainingError
 from mtopt_policy.learner.transitions import StoreLayout
@@ -220,16 +221,17 @@ class Training:
 
     def _run(self, steps: int, stop: threading.Event, observer: Observer) -> None:
         start = refreshed = exported = interval_start = time.perf_counter()
-        first, waited = self.step, self.learner.waited
+        first = self.step
         monitor = Monitor(self.folder.tensorboard, self.options.tasks.names, self.step)
         try:
             while self.step < steps and not stop.is_set():
-                monitor.record(*self.learner.step())
+                labelled, result = self.learner.step()
+                monitor.record(labelled, result)
                 now = time.perf_counter()
                 if self.step % INTERVAL == 0:
-                    speed = INTERVAL / (now - interval_start)
-                    observer.stepped(self.step, monitor.write(self.step, self.learner.buffers.sizes, speed))
-                    interval_start = now
+                    seconds, interval_start = now - interval_start, now
+                    figures = {'steps per second': INTERVAL / seconds, **self.learner.figures(labelled, seconds)}
+                    observer.stepped(self.step, monitor.write(self.step, self.learner.buffers.sizes, figures))
                 if self.options.follow and now - refreshed > REFRESH_SECONDS:
                     self.read()
                     refreshed = now
@@ -242,7 +244,7 @@ class Training:
             self.learner.close()
             self.measured.steps += self.step - first
             self.measured.seconds += time.perf_counter() - start
-            self.measured.waited += self.learner.waited - waited
+            self.measured.waited = self.learner.stopwatch.seconds[UNLABELLED] + self.learner.stopwatch.seconds[BATCH]
 
     def _start(self) -> QNetwork:
         """Return a new network, or that of the policy to start from."""
