@@ -2,6 +2,8 @@
 
 The loss is the cross-entropy between Q in [0, 1] and its target, the divergence D of the paper's Bellman error; with a
 categorical value that between two distributions over the bins (`mtopt_policy/value.py`).
+
+No torch.compile: on a CPU (float32, AVX2) it made a step of the preset `small` a quarter slower, two minutes late.
 """
 
 from __future__ import annotations
