@@ -117,24 +117,26 @@ def stages_of(out: Path, round_number: int, budget: Budget, workers: int) -> lis
 
     def simulate() -> list[str]:
         options = ['--episodes', str(budget.simulated), '--seed', str(round_number), '--aim', str(AIM)]
-        return ['simulate', '--out', str(out), '--workers', str(workers), *options]
+        known = _newest('policy', policies)
+        # A policy learns most from its own mistakes.
+        by = [] if known is None else ['--policy', 'mixture', '--checkpoint', str(known), '--exploration', '0.1']
+        return ['simulate', '--out', str(out), '--workers', str(workers), *options, *by]
 
     def train_detector() -> list[str]:
-        options = [
-            '--labels',
-            'simulator',
-            '--steps',
-            str(budget.detector_steps),
-            *_start('success_detector', detectors),
-        ]
-        return ['detector', 'train', '--bags', str(out), '--out', str(detectors), *options]
+        known = _newest('success_detector', detectors)
+        options = ['--labels', 'simulator', '--steps', str(budget.detector_steps)]
+        start = [] if known is None else ['--from', str(known)]
+        return ['detector', 'train', '--bags', str(out), '--out', str(detectors), *options, *start]
 
     def grade() -> list[str]:
         return ['detector', 'grade', '--bags', str(out), '--checkpoint', str(detectors)]
 
     def train_policy() -> list[str]:
+        known = _newest('policy', policies)
         options = ['--steps', str(budget.policy_steps * round_number), '--outcomes', budget.outcomes]
-        return ['train', '--bags', str(out), '--out', str(policies.parent), *options, *_start('policy', policies)]
+        # A training in the demo's folder goes on by itself.
+        start = [] if known is None or known.parent == policies else ['--from', str(known)]
+        return ['train', '--bags', str(out), '--out', str(policies.parent), *options, *start]
 
     def evaluate() -> list[str]:
         result = out / 'evaluations' / f'round-{round_number:03}.json'
@@ -143,7 +145,11 @@ def stages_of(out: Path, round_number: int, budget: Budget, workers: int) -> lis
 
     return [
         Stage('collect', 'Collect scripted episodes through ROS', lambda: through_graph('scripted', budget.collected)),
-        Stage('simulate', 'Simulate more without ROS, by a script that is told where the objects are', simulate),
+        Stage(
+            'simulate',
+            'Simulate more without ROS, by a script told where the objects are, and what was learned',
+            simulate,
+        ),
         Stage('detector', "Train the success detector; the simulator's truth stands in for labellers", train_detector),
         Stage('grade', 'Let it grade every episode for every task', grade),
         Stage('policy', 'Train the policy on the graded episodes', train_policy),
@@ -152,12 +158,12 @@ def stages_of(out: Path, round_number: int, budget: Budget, workers: int) -> lis
     ]
 
 
-def _start(name: str, trained: Path) -> list[str]:
-    """Return the option that starts from the checkpoint shipped, where there is one and none was trained yet."""
-    if newest_checkpoint(trained) is not None:
-        return ['--from', str(trained)] if name == 'success_detector' else []
+def _newest(name: str, trained: Path) -> Path | None:
+    """Return the newest checkpoint in a folder, else the one shipped under a name, else none."""
+    newest = newest_checkpoint(trained)
+    if newest is not None:
+        return newest
     try:
-        start = newest_checkpoint(shipped('models', name))
+        return newest_checkpoint(shipped('models', name))
     except ConfigurationError:
-        return []
-    return [] if start is None else ['--from', str(start)]
+        return None
