@@ -6,7 +6,6 @@ Every node is a process of its own, as `mtopt run` starts them: a step goes from
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
+from measuring import load
 
 from mtopt_bringup.cadence import read_cadence, summarise
 from mtopt_core.checkpoint import new_version, save_checkpoint
@@ -65,7 +65,7 @@ def main(episodes: Annotated[int, typer.Option(min=2, help='To run through the g
         f'median {1e3 * cadence.decision_time:.1f} ms'
     )
     print(f'{cadence.steps} steps in {cadence.episodes} episodes, {cadence.messages} messages, {cadence.dropped} lost')
-    print(f'load of this machine while measuring: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores')
+    print(load())
 
 
 if __name__ == '__main__':

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 import rclpy
 import typer
+from measuring import load
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -158,6 +159,7 @@ def _report(published: Counter[str], path: Path, dropped: int, share: float, siz
     console.print(table)
     console.print(f'messages lost {lost} (limit 0), dropped by the queue {dropped}, recorder CPU {share:.1%} of a core')
     console.print(f'images {size / 1000:.0f} kB each, bag {sum(f.stat().st_size for f in path.iterdir()) / 1e6:.0f} MB')
+    print(load())
     if lost:
         raise SystemExit(1)
 

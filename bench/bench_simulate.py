@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from measuring import load
 from rich.console import Console
 from rich.table import Table
 
@@ -71,7 +72,7 @@ def main(episodes: Annotated[int, typer.Option(min=10, help='Episodes of each ro
             per_core = found.episodes / min(workers, cores)
             table.add_row(name, str(workers), f'{found.episodes:.1f}', f'{found.steps:.0f}', f'{per_core:.1f}')
     Console().print(table)
-    print(f'load of this machine while measuring: {os.getloadavg()[0]:.1f} on {cores} cores')
+    print(load())
 
 
 if __name__ == '__main__':
