@@ -70,6 +70,7 @@ def record(tmp_path: Path) -> Callable[..., Recorded]:
         cameras: tuple[str, ...] = ('main', 'wrist'),
         termination: Termination = Termination.SCRIPTED_ENDING,
         moves: int = 1,
+        reshape: Callable[[np.ndarray], np.ndarray] = np.asarray,
     ) -> Recorded:
         rng = np.random.default_rng(len(recorded.bright))
         outcomes = {}
@@ -84,7 +85,7 @@ def record(tmp_path: Path) -> Callable[..., Recorded]:
                 Action(terminate=True, source=Source.ENDING),
             ]
             seen = [
-                observation((number + 1) * SECOND, image, cameras, closed=number > moves)
+                observation((number + 1) * SECOND, reshape(image), cameras, closed=number > moves)
                 for number, image in enumerate([*images, images[-1]])
             ]
             steps = tuple(Step(o, a) for o, a in zip(seen, actions, strict=True))

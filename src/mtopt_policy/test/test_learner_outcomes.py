@@ -63,6 +63,15 @@ def test_a_humans_verdict_replaces_the_detectors_even_an_unsure_one(data):
     assert lift_can(outcomes_of(data), index_of(0, 1, 2, 3)) == [UNSURE, FAILURE, SUCCESS, UNSURE]
 
 
+def test_outcomes_for_tasks_that_are_not_in_the_set_are_ignored(data):
+    grade(data, DETECTOR, '1', {0: SUCCESS}, 'fold-cloth')
+    grade(data, DETECTOR, '1', {1: SUCCESS})
+    outcomes = outcomes_of(data).of(index_of(0, 1))
+    assert outcomes.shape == (2, len(TASKS))
+    assert (outcomes[0] == UNSURE).all()
+    assert outcomes[1, TASKS.index('lift-can')] == SUCCESS
+
+
 def test_the_newest_detector_wins_also_where_an_older_one_grades_later(data):
     index, outcomes = index_of(0, 1), outcomes_of(data)
     grade(data, DETECTOR, '20261102T000000_000100', {0: SUCCESS, 1: SUCCESS})

@@ -133,6 +133,20 @@ def test_large_images_are_kept_as_jpeg(record):
     assert sum(file.stat().st_size for file in (data.root / 'replay').rglob('images')) < image.size
 
 
+def test_images_of_other_sizes_are_cut_square_and_resized(record):
+    record(1)
+    record(1, reshape=lambda image: image.repeat(2, axis=0).repeat(2, axis=1))
+    record(1, reshape=lambda image: np.pad(image, ((0, 0), (10, 10), (0, 0))))
+    data = record(1, reshape=lambda image: image[::4, ::4]).data
+    replay = replay_of(data)
+    replay.read()
+    assert replay.store.rows == 8
+    for index, episode_id in enumerate(replay.store.index.ids):
+        recorded = read_episode(data.bags / episode_id.decode()).steps[0].observation.images['main']
+        expected = crop_resize(decode_jpeg(recorded), 32)
+        np.testing.assert_array_equal(replay.store.images(np.array([2 * index]))[0, 0], expected)
+
+
 def test_a_damaged_bag_is_set_aside_with_the_reason_and_the_rest_goes_on(record):
     data = record(4).data
     bag = sorted(data.bags.iterdir())[1]

@@ -1,13 +1,16 @@
 """The whole learner: from bags to a Q-function that separates success from failure; resuming; bad inputs."""
 
+import resource
 import shutil
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import torch
 
-from mtopt_core.checkpoint import load_checkpoint, load_manifest, newest_checkpoint
+from mtopt_core.checkpoint import load_checkpoint, load_manifest, newest_checkpoint, save_checkpoint
 from mtopt_core.configuration import CellConfiguration
 from mtopt_core.errors import CheckpointError, ConfigurationError, UnknownTaskError
 from mtopt_core.tasks import TaskSet, load_tasks
@@ -254,6 +257,51 @@ def test_without_any_success_there_is_nothing_to_learn(record, tmp_path):
         run(made, 1)
 
 
+def test_without_a_success_of_the_tasks_to_learn_the_error_names_them(record, tmp_path):
+    made = training(record(3).data, tmp_path / 'out', learn=('lift-milk', 'place-any'))
+    with pytest.raises(TrainingError, match=r'none of the 3 episodes .* is a success for lift-milk, place-any'):
+        run(made, 1)
+
+
+def test_a_training_whose_data_vanish_says_so(record, tmp_path, monkeypatch):
+    monkeypatch.setattr('mtopt_policy.learner.training.REFRESH_SECONDS', 0.0)
+    data = record(5).data
+    made = training(data, tmp_path / 'out')
+    shutil.rmtree(data.bags)
+    with pytest.raises(TrainingError, match=r'holds no episode to learn from \(5: its bag is gone\)'):
+        run(made, 5)
+
+
+@contextmanager
+def files_up_to(limit: int) -> Iterator[None]:
+    """Have the system refuse to write files beyond a size, as it refuses all on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize('limit', [100_000, 1_000_000], ids=['for the policy', 'for the state beside it'])
+def test_a_disk_without_room_is_an_error_and_leaves_the_exports_before_unharmed(record, tmp_path, limit):
+    data = record(10).data
+    made = training(data, tmp_path / 'out')
+    run(made, 2)
+    good, state = newest_checkpoint(made.folder.policies), made.learner.state()
+    again = training(data, tmp_path / 'out')
+    with (
+        files_up_to(limit),
+        pytest.raises(CheckpointError, match=r'/out/.* cannot be saved: File too large; make room'),
+    ):
+        run(again, 4)
+    load_checkpoint(good, PolicyManifest)
+    assert not list((tmp_path / 'out').rglob('*.partial'))
+    resumed = training(data, tmp_path / 'out')
+    assert_same(resumed.learner.state(), state)
+    assert run(resumed, 4).exported_steps == [4]
+
+
 def test_a_loss_that_is_not_finite_stops_and_leaves_checkpoints_and_weights_as_they_were(record, tmp_path):
     data = record(10).data
     made = training(data, tmp_path / 'out')
@@ -282,6 +330,34 @@ def test_a_policy_of_another_action_space_is_refused(record, tmp_path):
     run(training(data, tmp_path / 'out'), 1)
     with pytest.raises(CheckpointError, match='has the action space'):
         training(data, tmp_path / 'full', setting='full', start=newest_checkpoint(tmp_path / 'out' / 'policy'))
+
+
+def test_a_state_of_another_network_is_refused(record, tmp_path):
+    data = record(10).data
+    run(training(data, tmp_path / 'out'), 1)
+    before = sorted((tmp_path / 'out').rglob('*'))
+    with pytest.raises(CheckpointError, match=r'has the network .* asked for is'):
+        training(data, tmp_path / 'out', overrides=(*QUICK, 'network=paper'))
+    assert sorted((tmp_path / 'out').rglob('*')) == before
+
+
+def test_a_state_of_another_optimiser_is_refused(record, tmp_path):
+    data = record(10).data
+    run(training(data, tmp_path / 'out'), 1)
+    with pytest.raises(CheckpointError, match='was trained with optimizer adam; go on with it'):
+        training(data, tmp_path / 'out', overrides=(*QUICK, 'optimizer.method=momentum'))
+
+
+def test_a_policy_whose_weights_are_not_what_its_manifest_says_is_refused(record, tmp_path):
+    data = record(10).data
+    run(training(data, tmp_path / 'out'), 1)
+    weights, manifest = load_checkpoint(newest_checkpoint(tmp_path / 'out' / 'policy'), PolicyManifest)
+    weights.pop(next(iter(weights)))
+    save_checkpoint(tmp_path / 'other', weights, manifest)
+    with pytest.raises(
+        CheckpointError, match=r'/other/.* has other weights than its manifest says: (.|\n)*Missing key'
+    ):
+        training(data, tmp_path / 'new', start=tmp_path / 'other')
 
 
 def test_a_damaged_state_is_refused_with_the_way_out(record, tmp_path):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Literal
 
 import torch
 
-from mtopt_core.checkpoint import Manifest, load_checkpoint, newest_checkpoint, save_checkpoint
+from mtopt_core.checkpoint import Manifest, load_checkpoint, new_version, newest_checkpoint, save_checkpoint
 from mtopt_core.errors import CheckpointError
 from mtopt_policy.action_space import ActionSpace
 from mtopt_policy.learner.configuration import TrainerConfiguration
@@ -82,6 +83,13 @@ class TrainingFolder:
             for partial in self._root.glob('*/.*.partial'):
                 shutil.rmtree(partial, ignore_errors=True)
             yield
+
+    def new_version(self, step: int) -> str:
+        """Return a version for the export after gradient step `step`."""
+        # Names tell seconds. In the same one this step was exported by a run whose state could not be saved after it.
+        while (self.policies / (version := new_version(step))).exists():
+            time.sleep(0.1)
+        return version
 
     def save_policy(self, weights: Mapping[str, torch.Tensor], manifest: PolicyManifest) -> Path:
         """Export a policy and return its folder.

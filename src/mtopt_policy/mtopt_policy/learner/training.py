@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 
 import torch
 
-from mtopt_core.checkpoint import load_checkpoint, load_manifest, new_version, newest_checkpoint
+from mtopt_core.checkpoint import load_checkpoint, load_manifest, newest_checkpoint
 from mtopt_core.configuration import CellConfiguration
 from mtopt_core.errors import CheckpointError
 from mtopt_core.label_store import DEFAULT_SOURCES
@@ -194,8 +194,9 @@ class Training:
                 'grade episodes with a success detector, or name `--outcomes simulator` for simulated ones'
             )
         if not sizes[:, SUCCESS].any():
+            tasks = ', '.join(self.options.learn) or 'any task'
             raise TrainingError(
-                f'none of the {len(replay.training)} episodes in {data.bags} is a success for any task according to '
+                f'none of the {len(replay.training)} episodes in {data.bags} is a success for {tasks} according to '
                 f'{sources}; collect until the scripted policies have succeeded at least once'
             )
 
@@ -234,6 +235,7 @@ class Training:
                     observer.stepped(self.step, monitor.write(self.step, self.learner.buffers.sizes, figures))
                 if self.options.follow and now - refreshed > REFRESH_SECONDS:
                     self.read()
+                    self.require_data()
                     refreshed = now
                 if now - exported > self.configuration.export_seconds:
                     self._export(monitor, observer)
@@ -254,7 +256,10 @@ class Training:
             path = newest_checkpoint(self.options.start) or self.options.start
             weights, manifest = load_checkpoint(path, PolicyManifest)
             self._require_fit(manifest, path)
-            network.load_state_dict(weights)
+            try:
+                network.load_state_dict(weights)
+            except RuntimeError as error:
+                raise CheckpointError(f'{path} has other weights than its manifest says: {error}') from None
             self._started_from = manifest.version
         return network
 
@@ -290,7 +295,7 @@ class Training:
         areas = self.learner.areas_under_curve()
         monitor.write_areas(self.step, areas)
         common: dict[str, Any] = {
-            'version': new_version(self.step),
+            'version': self.folder.new_version(self.step),
             'tasks': options.tasks.names,
             'skills': tuple(task.skill for task in options.tasks.tasks),
             'outcome_sources': options.sources,

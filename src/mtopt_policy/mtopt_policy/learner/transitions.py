@@ -68,6 +68,9 @@ class StoreLayout(BaseModel):
     def pack(self, jpeg: bytes) -> bytes:
         """Return a recorded image as it is stored.
 
+        Images of other sizes and proportions are cut square and resized, smaller ones enlarged, as they are for the
+        policy that acts.
+
         Raises:
             ImageError: It cannot be decoded.
         """
