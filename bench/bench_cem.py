@@ -48,7 +48,7 @@ class Decision:
         views, size = len(configuration.views), configuration.image_size
         self._backend = backend
         self._images = torch.rand(1, views, 3, size, size, generator=generator)
-        self._state = torch.tensor([[0.0, 0.1]])
+        self._state = torch.tensor([[0.0, 0.1, 0.08]])
         self._task = torch.eye(configuration.tasks)[:1]
         self._cem = CrossEntropyMethod(ActionSpace.full(StepConfiguration()))
         self._masks = torch.ones(1, 4, dtype=torch.bool)

@@ -23,7 +23,7 @@ from rich.console import Console
 
 from mtopt_core.environment import prepare
 from mtopt_core.precision import Precision
-from mtopt_policy.action_space import DIMENSIONS
+from mtopt_policy.action_space import DIMENSIONS, STATE
 from mtopt_policy.learner.batches import Batch, States, UnlabelledTransitions
 from mtopt_policy.learner.target_networks import TargetNetworks
 from mtopt_policy.learner.train_buffer import LabelledTransitions
@@ -69,17 +69,18 @@ class OnNoise:
         next_states = _states(bags, int((remaining > 0).sum()), rng)
         labelled = LabelledTransitions(rows, tasks, successes, rng.random(size, np.float32))
         batch = Batch(_states(bags, size, rng), torch.from_numpy(rng.random((size, DIMENSIONS), np.float32)), labelled)
-        return UnlabelledTransitions(rows, tasks, successes, remaining, next_states), batch
+        next_actions = torch.from_numpy(rng.random((int((remaining > 0).sum()), DIMENSIONS), np.float32))
+        return UnlabelledTransitions(rows, tasks, successes, remaining, next_states, next_actions), batch
 
 
 def _states(bags: LearnerOnBags, number: int, rng: np.random.Generator) -> States:
     """Return states of noise in the memory order the loader gives them."""
     layout = bags.store.layout
     images = rng.integers(0, 256, (len(layout.views), number, layout.image_size, layout.image_size, 3), np.uint8)
-    closed, height = rng.integers(0, 2, number), rng.random(number)
+    closed, lengths = rng.integers(0, 2, (number, 1)), rng.random((number, len(STATE) - 1))
     return States(
         torch.from_numpy(images).permute(1, 0, 4, 2, 3),
-        torch.tensor(np.stack([closed, height], axis=1), dtype=torch.float32),
+        torch.tensor(np.hstack([closed, lengths]), dtype=torch.float32),
         torch.eye(len(TASKS))[rng.integers(0, len(TASKS), number)],
     )
 

@@ -64,4 +64,12 @@ class LearnerOnBags:
         masks = np.array(
             [[action_space.choices(task.skill, closed) for closed in (False, True)] for task in TASKS.tasks]
         )
-        return BellmanUpdater(targets, cem, masks, preset.discount, preset.monte_carlo, Precision.of_this_machine())
+        return BellmanUpdater(
+            targets,
+            cem,
+            masks,
+            preset.discount,
+            preset.monte_carlo,
+            preset.logged_action,
+            Precision.of_this_machine(),
+        )
