@@ -130,7 +130,8 @@ def image_data(cdr: bytes) -> bytes:
         (size,) = length.unpack_from(cdr, place)
     except struct.error:
         size = -1
-    data = cdr[place + length.size :]
-    if len(data) != size:
+    end = place + length.size + size
+    # DDS fills a message up to a multiple of four bytes.
+    if size < 0 or not 0 <= len(cdr) - end < 4:
         raise ValueError(f'a message is no {COMPRESSED_IMAGE}: its data are not of {size} bytes')
-    return data
+    return cdr[place + length.size : end]

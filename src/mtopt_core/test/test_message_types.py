@@ -17,7 +17,7 @@ import sensor_msgs.msg
 import mtopt_msgs.msg
 from mtopt_core.episode import Action, EpisodeInfo, Observation, Outcome, Source, Termination, Verdict
 from mtopt_core.errors import BagError
-from mtopt_core.message_types import describe, deserialize, header_stamp, serialize, typestore
+from mtopt_core.message_types import describe, deserialize, header_stamp, image_data, serialize, typestore
 from mtopt_core.messages import (
     PHASE_END,
     action_from_message,
@@ -157,3 +157,15 @@ def test_bytes_of_another_type_are_an_error() -> None:
     for length in range(0, len(cdr), 5):
         with pytest.raises(ValueError, match='is no mtopt_msgs/msg/EpisodeInfo'):
             deserialize(cdr[:length], 'mtopt_msgs/msg/EpisodeInfo')
+
+
+@pytest.mark.parametrize('size', range(6))
+def test_an_images_data_are_found_in_what_ros_serialises_and_dds_fills_up(size):
+    data = bytes(range(size))
+    image = sensor_msgs.msg.CompressedImage(format='jpeg', data=data)
+    image.header.frame_id = 'main'
+    cdr = rclpy.serialization.serialize_message(image)
+    assert image_data(cdr) == data
+    assert image_data(cdr + bytes(-len(cdr) % 4)) == data
+    with pytest.raises(ValueError, match='CompressedImage'):
+        image_data(cdr + bytes(8))
