@@ -47,7 +47,7 @@ class Budget:
 
 
 FULL = Budget(
-    collected=100, simulated=3000, detector_steps=600, policy_steps=1500, learned=50, evaluated=25, outcomes='detector'
+    collected=100, simulated=2000, detector_steps=600, policy_steps=1000, learned=50, evaluated=25, outcomes='detector'
 )
 # So short a training makes a detector that sees no success, without which there is nothing to learn.
 QUICK = Budget(
