@@ -143,7 +143,7 @@ def test_images_of_other_sizes_are_cut_square_and_resized(record):
     assert replay.store.rows == 8
     for index, episode_id in enumerate(replay.store.index.ids):
         recorded = read_episode(data.bags / episode_id.decode()).steps[0].observation.images['main']
-        expected = crop_resize(decode_jpeg(recorded), 32)
+        expected = decode_square(recorded, 32)
         np.testing.assert_array_equal(replay.store.images(np.array([2 * index]))[0, 0], expected)
 
 

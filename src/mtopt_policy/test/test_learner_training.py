@@ -222,7 +222,8 @@ def test_only_the_policies_asked_for_are_kept(record, tmp_path):
 
 def test_batches_are_balanced_between_tasks_and_outcomes(record, tmp_path):
     record(40, task='lift-milk')
-    made = training(record(4).data, tmp_path / 'out', impersonation=Impersonation.NONE)
+    half = (*QUICK, 'rebalancing.success_share=0.5')
+    made = training(record(4).data, tmp_path / 'out', impersonation=Impersonation.NONE, overrides=half)
     labelled, _ = made.learner.step()
     counts = np.zeros((len(TASKS), 2), int)
     np.add.at(counts, (labelled.tasks, labelled.successes.astype(int)), 1)
