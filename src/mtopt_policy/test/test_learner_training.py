@@ -303,6 +303,30 @@ def test_a_disk_without_room_is_an_error_and_leaves_the_exports_before_unharmed(
     assert run(resumed, 4).exported_steps == [4]
 
 
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnhandledThreadExceptionWarning')
+def test_without_room_for_the_curves_the_training_says_so(record, tmp_path):
+    data = record(10).data
+    run(training(data, tmp_path / 'out'), 2)
+    again = training(data, tmp_path / 'out')
+    with (
+        files_up_to(50),
+        pytest.raises(TrainingError, match=r'File too large; make room where .*/out and .*/data are'),
+    ):
+        run(again, 4)
+    assert training(data, tmp_path / 'out').step == 2
+
+
+def test_without_room_for_transitions_the_training_says_so_and_reads_them_later(record, tmp_path):
+    made = training(record(10).data, tmp_path / 'out')
+    record(10)
+    size = max(path.stat().st_size for path in made.store.folder.rglob('images'))
+    with files_up_to(size), pytest.raises(TrainingError, match='File too large; make room'):
+        made.read()
+    made.read()
+    assert len(made.store.index) == 20
+    assert run(made, 1).exported_steps == [1]
+
+
 def test_a_loss_that_is_not_finite_stops_and_leaves_checkpoints_and_weights_as_they_were(record, tmp_path):
     data = record(10).data
     made = training(data, tmp_path / 'out')

@@ -63,7 +63,6 @@ class EpisodeStore:
         self._bytes_read = 0
         self._shards: list[_Shard] = []
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / 'layout.json').write_text(layout.model_dump_json(indent=1))
         with self.locked():
             self.identity = self._identity()
 
@@ -172,6 +171,7 @@ class EpisodeStore:
         file = self.folder / 'identity'
         # A crash can leave it empty.
         if not file.exists() or not file.read_text():
+            (self.folder / 'layout.json').write_text(self.layout.model_dump_json(indent=1))
             file.write_text(secrets.token_hex(8))
         return file.read_text()
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -39,6 +42,8 @@ INTERVAL = 50
 
 REFRESH_SECONDS = 60.0
 """Time between two looks for new bags and outcomes, s."""
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -172,9 +177,11 @@ class Training:
         Raises:
             BagError: A bag that cannot be read cannot be set aside either.
             LabelError: The label store is damaged.
+            TrainingError: The episode store cannot be written.
         """
         start = time.perf_counter()
-        read = self._log_replay.read(progress)
+        with self._disk_errors():
+            read = self._log_replay.read(progress)
         self.measured.episodes += read
         self.measured.read_seconds += (time.perf_counter() - start) if read else 0.0
         self.learner.refresh()
@@ -212,12 +219,12 @@ class Training:
             observer: Told how it goes.
 
         Raises:
-            TrainingError: There is nothing to learn from, another training runs in the folder, or the loss is not
-                finite.
+            TrainingError: There is nothing to learn from, another training runs in the folder, the loss is not
+                finite, or curves or transitions cannot be written.
             CheckpointError: A checkpoint cannot be written.
         """
         self.require_data()
-        with self.folder.locked():
+        with self._disk_errors(), self.folder.locked():
             self._run(steps, stop, observer)
 
     def _run(self, steps: int, stop: threading.Event, observer: Observer) -> None:
@@ -247,6 +254,18 @@ class Training:
             self.measured.steps += self.step - first
             self.measured.seconds += time.perf_counter() - start
             self.measured.waited = self.learner.stopwatch.seconds[UNLABELLED] + self.learner.stopwatch.seconds[BATCH]
+
+    @contextmanager
+    def _disk_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            raise TrainingError(
+                f'{error}; make room where {self.options.out} and {self.options.data.root} are, and start again: '
+                'the training goes on from its last export'
+            ) from None
 
     def _start(self) -> QNetwork:
         """Return a new network, or that of the policy to start from."""
