@@ -202,14 +202,15 @@ def test_a_recorder_told_to_stop_keeps_the_running_episode_as_aborted(cell):
 
 
 def test_what_a_killed_recorder_had_written_is_salvaged_by_the_next_one(cell):
-    noise = np.random.default_rng(1).integers(0, 256, (256, 256, 3), np.uint8)
+    jpeg = encode_jpeg(np.random.default_rng(1).integers(0, 256, (256, 256, 3), np.uint8), 95)
     cell.observe(SECOND)
     cell.set_episode(START, info(stamp=SECOND))
     for step in range(8):
         cell.act((step + 1) * SECOND, step)
-        cell.observe((step + 2) * SECOND, jpeg=encode_jpeg(noise, 95))
+        cell.observe((step + 2) * SECOND, jpeg=jpeg)
     (partial,) = partial_bags(cell.data / 'bags')
-    cell.graph.wait_until(lambda: sum(file.stat().st_size for file in partial.glob('*.mcap')) > 7 * 4 * 50_000)
+    # The initial observation, and seven of the eight others with their four images.
+    cell.graph.wait_until(lambda: sum(file.stat().st_size for file in partial.glob('*.mcap')) > 7 * 4 * len(jpeg))
     cell.graph.kill('recorder')
     assert partial.exists()
     cell.start()
