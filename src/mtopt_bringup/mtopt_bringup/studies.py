@@ -71,8 +71,15 @@ RUNS: Mapping[str, Run] = {
     'rare-failures': _alone('skill', RARE),
     'short': Run(share_of_steps=SHORT),
     **{f'balance-{share}': _variant(f'rebalancing.success_share={share / 100}') for share in (10, 25, 75, 90)},
-    'monte-carlo': _variant('targets.monte_carlo=true'),
+    'head-per-task': _variant('network.heads=per_task'),
+    'main-view': _variant('network.views=[main]'),
+    'wrist-view': _variant('network.views=[wrist]'),
     'discount-90': _variant('targets.discount=0.9'),
+    'monte-carlo': _variant('targets.monte_carlo=true'),
+    'logged-action': _variant('targets.logged_action=true'),
+    'hl-gauss': _variant('network.value_bins=51'),
+    'task-embedding': _variant('network.task_embedding=32'),
+    'layer-norm': _variant('network.layer_norm=true'),
 }
 
 
@@ -145,9 +152,32 @@ STUDIES: Mapping[str, Study] = {
         },
         seeds=(0,),
     ),
+    'heads': Study(
+        title='One head for all tasks, or one for each?',
+        runs={'short': 'better on almost all tasks (verified)', 'head-per-task': ''},
+        seeds=(0,),
+        notes=('Paper: Fig. 10.',),
+    ),
+    'actions': Study(
+        title='Which views does the policy need?',
+        runs={'short': '', 'main-view': "the paper's single view", 'wrist-view': ''},
+        seeds=(0,),
+        notes=('All in the eased setting; the full action space needs data of its own.',),
+    ),
     'critic': Study(
         title="Do newer ideas for the critic beat the paper's recipe?",
-        runs={'short': '', 'monte-carlo': '', 'discount-90': ''},
+        runs=dict.fromkeys(
+            (
+                'short',
+                'discount-90',
+                'monte-carlo',
+                'logged-action',
+                'hl-gauss',
+                'task-embedding',
+                'layer-norm',
+            ),
+            '',
+        ),
         seeds=(0,),
     ),
 }

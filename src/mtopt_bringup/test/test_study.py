@@ -1,5 +1,7 @@
 """A study runs what has no result yet, keeps one small file per run, and shows it beside the paper's figures."""
 
+from itertools import pairwise
+
 import pytest
 
 from mtopt_bringup.evaluation import Evaluation, TaskResult
@@ -9,6 +11,7 @@ from mtopt_bringup.study_results import ResultError, RunResult, load_result, pat
 from mtopt_bringup.study_tables import cells, columns, markdown_table, markdown_tasks, write_figure
 from mtopt_core.errors import ConfigurationError
 from mtopt_core.tasks import load_tasks
+from mtopt_policy.learner.configuration import load_trainer
 
 TASKS = load_tasks()
 SHARING = STUDIES['sharing']
@@ -33,6 +36,13 @@ def test_every_study_compares_known_runs_on_known_tasks():
     for name, one in STUDIES.items():
         assert set(one.runs) <= set(RUNS), name
         assert set(one.tasks) <= set(TASKS.names), name
+
+
+@pytest.mark.parametrize('run', RUNS)
+def test_every_run_is_a_valid_change_of_the_preset(run):
+    options = RUNS[run].options
+    changes = [value for name, value in pairwise(options) if name == '--set']
+    assert bool(load_trainer('small', changes) != load_trainer('small')) == bool(changes)
 
 
 def test_a_result_comes_back_as_it_was_saved(tmp_path):
