@@ -14,8 +14,8 @@ from rich.console import Console
 from mtopt_bringup.stages import Stage, State, carry_out
 from mtopt_bringup.task_mixture import IMBALANCED
 
-AIM = 0.01
-"""Error of the aim of the script, m: a teacher good enough to learn from in an hour."""
+AIM = 0.005
+"""Error of the aim of the script, m: with the noise of its moves it succeeds in half of its lifts."""
 
 EXPLORATION = 0.1
 """Share of random moves while learned policies collect."""
@@ -35,10 +35,10 @@ class Size:
         steps: Gradient steps per round.
     """
 
-    scripted: int = 4000
-    rounds: int = 4
-    episodes: int = 2000
-    steps: int = 2000
+    scripted: int = 12000
+    rounds: int = 3
+    episodes: int = 3000
+    steps: int = 4000
 
 
 USUAL = Size()

@@ -15,15 +15,29 @@ from mtopt_core.episode import Action, Observation, Source
 from mtopt_core.tasks import TaskSet
 from mtopt_policy.action_space import ActionSpace, Choice, finishing_choice
 
-# Where to go for, `(2,)` m in the base frame, given the task and the policy's random numbers; none to just wander.
-Aim = Callable[[str, np.random.Generator], np.ndarray | None]
+
+@dataclass(frozen=True)
+class Target:
+    """Where an aimed script finishes.
+
+    Attributes:
+        position: `(3,)` m, of the tip, base frame.
+        yaw: rad; half a turn more is the same to a gripper of two fingers.
+    """
+
+    position: np.ndarray
+    yaw: float
+
+
+# What to go for, given the task and the policy's random numbers; none to just wander.
+Aim = Callable[[str, np.random.Generator], Target | None]
 
 # Heights of the gripper tip above the bottom of the bin, m.
 FINISHING_HEIGHT = {Choice.CLOSE: (0.005, 0.03), Choice.OPEN: (0.04, 0.15)}
 LIFTED_HEIGHT = 0.13  # QT-Opt's scripted termination: closed, above this, still commanded upward
 RETRACTION = 0.08
-CLEAR_HEIGHT = 0.10  # above most objects: an aimed descent waits here until it is over its target
-ARRIVED = 0.02  # m, horizontally
+CLEAR_HEIGHT = 0.12  # above all objects: an aimed descent waits here until it is over its target
+ARRIVED, TURNED = 0.02, 0.3  # m horizontally, rad
 
 
 @dataclass(frozen=True)
@@ -42,8 +56,8 @@ class ScriptedNoise:
     """
 
     wander: float = 2.0
-    distraction: float = 0.2
-    rise: float = 0.15
+    distraction: float = 0.1
+    rise: float = 0.1
     early: float = 0.05
     random: float = 0.2
     stray: float = 0.03
@@ -81,6 +95,8 @@ class ScriptedPolicy:
         self._rng = np.random.default_rng(seed)
         self._target = self._aim(task, self._rng) if self._aim else None
         self._finishing_height = self._rng.uniform(*FINISHING_HEIGHT[self._finishing])
+        if self._target is not None:
+            self._finishing_height = float(self._target.position[2])
         self._ending = iter(self._space.ending(self._skill))
         self._end_height: float | None = None
 
@@ -102,22 +118,24 @@ class ScriptedPolicy:
             lift = self._finishing == Choice.CLOSE
             self._end_height = LIFTED_HEIGHT if lift else observation.height_to_bottom + RETRACTION
             return self._action(self._finishing, self._wander())
-        return self._action(Choice.MOVE, self._approach(observation))
+        return self._approach(observation)
 
-    def _approach(self, observation: Observation) -> np.ndarray:
-        """Return the next displacement on the way down, `(3,)` m."""
+    def _approach(self, observation: Observation) -> Action:
+        """Return the next move on the way down."""
         limit, floor = self._space.max_displacement, self._finishing_height
-        displacement = self._wander()
+        displacement, turn = self._wander(), self._turn()
         if self._target is not None and self._rng.random() >= self._noise.distraction:
-            way = self._target - observation.tip_position[:2]
+            way = self._target.position[:2] - observation.tip_position[:2]
             displacement[:2] = way * min(1.0, limit / max(float(np.linalg.norm(way)), 1e-9))
-            if np.linalg.norm(way - displacement[:2]) > ARRIVED:
+            left = shortest_turn(observation.yaw, self._target.yaw)
+            turn = float(np.clip(left, -self._space.max_yaw_change, self._space.max_yaw_change))
+            if np.linalg.norm(way) > ARRIVED or abs(left) > TURNED:
                 floor = max(floor, CLEAR_HEIGHT)
         if self._rng.random() < self._noise.rise:
             displacement[2] = self._rng.uniform(0, limit)
         else:
             displacement[2] = -min(self._rng.uniform(0.2, 1) * limit, max(observation.height_to_bottom - floor, 0))
-        return displacement
+        return self._action(Choice.MOVE, displacement, turn)
 
     def _end(self, high_enough: bool) -> Action:
         """Return a step up, or terminate."""
@@ -137,8 +155,12 @@ class ScriptedPolicy:
         direction = self._rng.uniform(-np.pi, np.pi)
         return length * np.array([np.cos(direction), np.sin(direction), 0])
 
-    def _action(self, choice: Choice, displacement: np.ndarray) -> Action:
-        turn = self._rng.uniform(-1, 1) * self._space.max_yaw_change
+    def _turn(self) -> float:
+        """Return a random turn, rad."""
+        return self._rng.uniform(-1, 1) * self._space.max_yaw_change
+
+    def _action(self, choice: Choice, displacement: np.ndarray, turn: float | None = None) -> Action:
+        turn = self._turn() if turn is None else turn
         still = self._space.still[choice]
         return Action(
             displacement=np.zeros(3) if still else displacement,
@@ -148,3 +170,8 @@ class ScriptedPolicy:
             terminate=choice == Choice.TERMINATE,
             source=Source.SCRIPTED,
         )
+
+
+def shortest_turn(start: float, goal: float) -> float:
+    """Return the turn, in [-pi/2, pi/2) rad, that brings two fingers from one yaw to another or half a turn from it."""
+    return (goal - start + np.pi / 2) % np.pi - np.pi / 2

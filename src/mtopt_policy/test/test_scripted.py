@@ -11,15 +11,15 @@ from mtopt_core.errors import UnknownTaskError
 from mtopt_core.tasks import load_tasks
 from mtopt_policy.action_space import ActionSpace, Choice, choice_of
 from mtopt_policy.episode_control import EpisodeControl
-from mtopt_policy.scripted import LIFTED_HEIGHT, ScriptedPolicy
+from mtopt_policy.scripted import LIFTED_HEIGHT, ScriptedPolicy, Target, shortest_turn
 
 TASKS = load_tasks()
 STEP = StepConfiguration()
 FULL, EASED = ActionSpace.full(STEP), ActionSpace.eased(STEP)
 
 
-def observe(position: np.ndarray, closed: bool) -> Observation:
-    return Observation(0, {}, np.zeros(7), position, 0.0, closed, 0.08, float(position[2]))
+def observe(position: np.ndarray, closed: bool, yaw: float = 0.0) -> Observation:
+    return Observation(0, {}, np.zeros(7), position, yaw, closed, 0.08, float(position[2]))
 
 
 def play(policy: ScriptedPolicy, task: str, seed: int) -> tuple[list[tuple[Observation, Action]], Termination]:
@@ -34,7 +34,7 @@ def play(policy: ScriptedPolicy, task: str, seed: int) -> tuple[list[tuple[Obser
         position = seen.tip_position + action.displacement
         position[2] = np.clip(position[2], 0.0, 0.45)
         closed = (seen.gripper_closed or action.close_gripper) and not action.open_gripper
-        seen = observe(position, closed)
+        seen = observe(position, closed, seen.yaw + action.yaw_change)
     return steps, control.termination
 
 
@@ -116,13 +116,20 @@ def test_every_choice_that_cem_may_take_occurs(space, task):
 
 
 def test_an_aimed_pick_closes_where_it_aims():
-    target = np.array([0.42, 0.08])
-    policy = ScriptedPolicy(TASKS, EASED, aim=lambda task, rng: target)
-    misses = []
+    target = np.array([0.42, 0.08, 0.05])
+    policy = ScriptedPolicy(TASKS, EASED, aim=lambda task, rng: Target(target, yaw=1.0))
+    misses, turns = [], []
     for seed in range(60):
         steps, _ = play(policy, 'lift-can', seed)
-        misses.append(np.linalg.norm(steps[-3][0].tip_position[:2] - target))
-    assert np.median(misses) < 0.01
+        misses.append(np.linalg.norm(steps[-3][0].tip_position - target))
+        turns.append(abs(shortest_turn(steps[-3][0].yaw, 1.0)))
+    assert np.median(misses) < 0.015
+    assert np.median(turns) < 0.2
+
+
+@pytest.mark.parametrize(('start', 'goal', 'turn'), [(0, 1, 1), (0, 2, 2 - np.pi), (-1.5, 1.5, 3 - np.pi), (1, 1, 0)])
+def test_two_fingers_turn_the_shorter_way(start, goal, turn):
+    assert shortest_turn(start, goal) == pytest.approx(turn)
 
 
 def test_the_same_seed_repeats_an_episode_and_another_does_not():

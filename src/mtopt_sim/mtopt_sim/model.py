@@ -220,7 +220,7 @@ def _add_plate(spec: mujoco.MjSpec, plate: Plate) -> None:
             plate.divider_height / 2,
         )
         size = (plate.inner_radius, plate.thickness, plate.divider_height)
-        _add_standing(body, box(size, _darker(colour, 0.75), position, (0, 0, section.start)))
+        _add_standing(body, box(size, _darker(colour, 0.5), position, (0, 0, section.start)))
 
 
 def _darker(colour: Colour, share: float) -> Colour:

@@ -19,6 +19,8 @@ DROP_HEIGHT = 0.003
 PILE_HEIGHT = 0.05
 WALL_GAP = 0.012
 PLATE_SLACK = 0.004
+# As laid the bottom section is nearest to the robot: the names of the sections are as seen from there.
+PLATE_YAW, PLATE_TURN = -np.pi / 2, 0.5
 
 OBJECT_TINT, SURFACE_TINT = 0.05, 0.03
 CAMERA_SHIFT, CAMERA_TURN = 0.004, 0.012
@@ -93,7 +95,7 @@ def draw_scene(table: CellTable, objects: Objects, require: str | None, rng: np.
     return Scene(
         objects=place_objects(table, names, rng),
         plate_position=home.centre + rng.uniform(-slack, slack),
-        plate_yaw=float(rng.uniform(-np.pi, np.pi)),
+        plate_yaw=float(PLATE_YAW + rng.uniform(-PLATE_TURN, PLATE_TURN)),
         look=_draw_look(table, rng),
     )
 

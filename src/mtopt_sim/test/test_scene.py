@@ -33,13 +33,16 @@ def test_objects_are_laid_out_inside_the_walls_and_clear_of_the_bottom():
                 assert abs(place.position[direction] - home.centre[direction]) + out < home.inside[direction] / 2
 
 
-def test_the_plate_lies_within_its_bin_in_any_orientation_and_colour():
+def test_the_plate_lies_within_its_bin_with_its_bottom_section_towards_the_robot():
     rng = np.random.default_rng(2)
     home = CELL.bin(LEFT_BIN)
     scenes = [draw_scene(CELL, (1, 1), None, rng) for _ in range(60)]
     for scene in scenes:
         assert np.all(np.abs(scene.plate_position - home.centre) + CELL.plate.radius < np.array(home.inside) / 2)
-    assert np.ptp([scene.plate_yaw for scene in scenes]) > 5.5
+        facing = CELL.plate.sections[2]
+        middle = (facing.start + facing.end) / 2 + scene.plate_yaw
+        assert np.cos(middle) < -0.85
+    assert np.ptp([scene.plate_yaw for scene in scenes]) > 0.8
     assert {scene.look.plate_colour for scene in scenes} == {0, 1, 2}
 
 
