@@ -36,9 +36,9 @@ class Size:
     """
 
     scripted: int = 12000
-    rounds: int = 3
+    rounds: int = 2
     episodes: int = 3000
-    steps: int = 4000
+    steps: int = 3000
 
 
 USUAL = Size()

@@ -66,6 +66,18 @@ def test_momentum_learns_too():
     assert losses[-1] < 0.6 * losses[0]
 
 
+@pytest.mark.parametrize('optimizer', [ADAM, MOMENTUM])
+def test_a_step_at_no_learning_rate_changes_nothing_and_the_next_at_all_of_it_does(optimizer):
+    made = trainer({}, optimizer)
+    weights = [{name: tensor.clone() for name, tensor in made.state().items() if name.startswith('online.')}]
+    for rate in (0.0, 1.0):
+        made.train(batch(), torch.Generator(), rate)
+        weights.append({name: tensor.clone() for name, tensor in made.state().items() if name.startswith('online.')})
+    before, still, moved = weights
+    assert all(torch.equal(before[name], still[name]) for name in before)
+    assert not all(torch.equal(before[name], moved[name]) for name in before)
+
+
 @pytest.mark.parametrize('changes', [{}, ALL])
 def test_bfloat16_computes_the_same_step_to_its_precision_and_keeps_weights_in_float32(changes):
     results = []

@@ -22,7 +22,7 @@ from mtopt_policy.manifest import PolicyManifest
 from mtopt_policy.q_network import QNetwork
 
 TASKS = load_tasks()
-QUICK = ('batch=24', 'targets.averaging=0.05', 'targets.lag=10', 'targets.cem_samples=16')
+QUICK = ('batch=24', 'optimizer.cooldown=0', 'targets.averaging=0.05', 'targets.lag=10', 'targets.cem_samples=16')
 
 
 class Notes:
@@ -49,6 +49,14 @@ def run(made: Training, steps: int) -> Notes:
     notes = Notes()
     made.run(steps, threading.Event(), notes)
     return notes
+
+
+def test_the_learning_rate_falls_to_zero_at_the_end_of_the_steps_asked_for(record, tmp_path):
+    made, rates = training(record(20).data, tmp_path / 'out', overrides=(*QUICK, 'optimizer.cooldown=0.5')), []
+    train = made.learner.trainer.train
+    made.learner.trainer.train = lambda batch, generator, rate: rates.append(rate) or train(batch, generator, rate)
+    run(made, 8)
+    assert rates == [1.0, 1.0, 1.0, 1.0, 1.0, 0.75, 0.5, 0.25]
 
 
 def test_q_separates_closings_that_succeed_from_those_that_fail(record, tmp_path):

@@ -29,12 +29,15 @@ class OptimizerConfiguration(_Model):
     Attributes:
         method: `adam`, or `momentum` for stochastic gradient descent with momentum 0.9.
         learning_rate: Its learning rate.
+        cooldown: Share of all gradient steps asked for, at the end, over which the learning rate falls linearly to
+            zero; an endless training has no end.
         l2: Factor of the squared weights in the loss; biases and normalisation are spared.
         largest_gradient: Norm to which the gradient is clipped.
     """
 
     method: Literal['adam', 'momentum']
     learning_rate: Positive
+    cooldown: Share = 0.0
     l2: Annotated[float, Field(ge=0)]
     largest_gradient: Positive
 

@@ -97,8 +97,11 @@ class Learner:
         """Fill the task buffers with what log replay has read and the outcomes known by now."""
         self._fill(self._log_replay.replay())
 
-    def step(self) -> tuple[LabelledTransitions, StepResult]:
+    def step(self, rate: float = 1.0) -> tuple[LabelledTransitions, StepResult]:
         """Label transitions if it is time to, then make one gradient step.
+
+        Args:
+            rate: Share of the learning rate.
 
         Returns:
             The transitions learned from, and what the step found.
@@ -116,7 +119,7 @@ class Learner:
             batch = (self._next_batch or self._load(step)).result()
         self._next_batch = self._load(step + 1)
         with self.stopwatch.during(TRAINING):
-            return batch.labelled, self.trainer.train(batch, self._generator(step, TRAIN))
+            return batch.labelled, self.trainer.train(batch, self._generator(step, TRAIN), rate)
 
     def figures(self, labelled: LabelledTransitions, seconds: float) -> dict[str, float]:
         """Return what to watch of the data path, by name.

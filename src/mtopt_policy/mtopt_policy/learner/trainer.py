@@ -65,16 +65,17 @@ class Trainer:
         self._network = network
         self._targets = targets
         self._optimizer = _optimizer(network, optimizer)
-        self._largest_gradient = optimizer.largest_gradient
+        self._learning_rate, self._largest_gradient = optimizer.learning_rate, optimizer.largest_gradient
         self._augmentation = augmentation
         self._precision = precision
 
-    def train(self, batch: Batch, generator: torch.Generator) -> StepResult:
+    def train(self, batch: Batch, generator: torch.Generator, rate: float = 1.0) -> StepResult:
         """Make one gradient step.
 
         Args:
             batch: Labelled transitions.
             generator: Source of the changes of the images.
+            rate: Share of the learning rate.
 
         Raises:
             TrainingError: Loss or gradient is not finite; the weights are as they were before.
@@ -96,6 +97,8 @@ class Trainer:
                 f'loss {loss.item():.3g} or its gradient {norm.item():.3g} is not finite at step {self.step + 1}; '
                 'checkpoints are as they were. Lower optimizer.learning_rate and start again from the last of them'
             )
+        for group in self._optimizer.param_groups:
+            group['lr'] = self._learning_rate * rate
         self._optimizer.step()
         self.step += 1
         self._targets.follow(self._network, self.step)

@@ -233,7 +233,7 @@ class Training:
         monitor = Monitor(self.folder.tensorboard, self.options.tasks.names, self.step)
         try:
             while self.step < steps and not stop.is_set():
-                labelled, result = self.learner.step()
+                labelled, result = self.learner.step(self._rate(steps))
                 monitor.record(labelled, result)
                 now = time.perf_counter()
                 if self.step % INTERVAL == 0:
@@ -254,6 +254,11 @@ class Training:
             self.measured.steps += self.step - first
             self.measured.seconds += time.perf_counter() - start
             self.measured.waited = self.learner.stopwatch.seconds[UNLABELLED] + self.learner.stopwatch.seconds[BATCH]
+
+    def _rate(self, steps: int) -> float:
+        """Return the share of the learning rate for the next of so many gradient steps."""
+        cooldown = self.configuration.optimizer.cooldown * steps
+        return min(1.0, (steps - self.step) / cooldown) if cooldown else 1.0
 
     @contextmanager
     def _disk_errors(self) -> Iterator[None]:
