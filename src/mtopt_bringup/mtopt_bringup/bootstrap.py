@@ -35,10 +35,10 @@ class Size:
         steps: Gradient steps per round.
     """
 
-    scripted: int = 12000
-    rounds: int = 2
-    episodes: int = 3000
-    steps: int = 3000
+    scripted: int = 8000
+    rounds: int = 6
+    episodes: int = 1500
+    steps: int = 1500
 
 
 USUAL = Size()

@@ -13,13 +13,12 @@ from mtopt_core.episode import Action
 from mtopt_core.errors import ActionError, KinematicsError
 from mtopt_core.kinematics import Kinematics
 from mtopt_core.trajectory import Trajectory
-from mtopt_core.workspace import Workspace
+from mtopt_core.workspace import TRAVEL_HEIGHT, Workspace
 
 # The fingers are where they shall be after this share of the step; the rest of it builds up the grip.
 GRIPPER_SHARE = 0.6
 # Peak speed of a cubic from rest to rest, relative to its mean.
 PEAK = 1.5
-TRAVEL_HEIGHT = 0.22
 MAX_HALVINGS = 4
 
 

@@ -12,6 +12,8 @@ FINGER_REACH = (0.010, 0.053)
 WALL_CLEARANCE = 0.004
 # The tip's path bows by some millimetres, as the joints interpolate.
 RIM_CLEARANCE = 0.012
+# The tip changes bins only at this height, m, and keeps within the walls of its own below it.
+TRAVEL_HEIGHT = 0.22
 # rad; the fingers are the same after half a turn, and beyond this joint 7 runs out of range at some places.
 MAX_YAW = 2.0
 
@@ -41,8 +43,8 @@ class Workspace:
     def clip(self, start: np.ndarray, target: np.ndarray) -> np.ndarray:
         """Return the pose nearest to `target` that a straight step from `start` may end at.
 
-        Between the walls the fingers stay between them: a step that starts below the rim keeps to its bin's inside,
-        and one that comes from above goes below it only where they pass between the walls.
+        Below travel height the open fingers stay above their bin's inside: what an arm may touch is in a bin, and what
+        is beside it is not for it to touch. A step goes below the rim only where they pass between the walls.
 
         Args:
             start: x, y, z of the tip and yaw now, `(4,)` m and rad.
@@ -50,17 +52,18 @@ class Workspace:
         """
         yaw = np.clip(target[3], -MAX_YAW, MAX_YAW)
         place = self.clip_to_box(target[:3])
-        if min(start[2], place[2]) < self._safe_height:
-            place = self._between_walls(start, place, (start[3], yaw))
+        if min(start[2], place[2]) < TRAVEL_HEIGHT:
+            place = self._within_bin(start, place, (start[3], yaw))
         return np.append(place, yaw)
 
-    def _between_walls(self, start: np.ndarray, place: np.ndarray, yaws: tuple[float, float]) -> np.ndarray:
-        above_rim = np.array([*place[:2], max(place[2], self._safe_height)])
+    def _within_bin(self, start: np.ndarray, place: np.ndarray, yaws: tuple[float, float]) -> np.ndarray:
+        above_rim = np.array([0.0, 0.0, max(place[2], self._safe_height)])
         home = next((one for one in self._bins if one.contains(start[0], start[1])), None)
         if home is None:
-            return above_rim
+            return np.array([*place[:2], above_rim[2]])
         low, high = inner_bounds(home, yaws)
         inner = np.array([*np.clip(place[:2], low, high), place[2]])
+        above_rim[:2] = inner[:2]
         drop = start[2] - place[2]
         share = np.clip((start[2] - self._safe_height) / drop, 0.0, 1.0) if drop > 0 else 0.0
         at_rim = start[:2] + share * (inner[:2] - start[:2])

@@ -10,7 +10,7 @@ from mtopt_core.episode import Action
 from mtopt_core.errors import ActionError
 from mtopt_core.kinematics import Kinematics
 from mtopt_core.step_planner import StepPlanner
-from mtopt_core.workspace import FINGER_REACH
+from mtopt_core.workspace import FINGER_REACH, TRAVEL_HEIGHT
 
 CONFIGURATION = CellConfiguration()
 KINEMATICS = Kinematics.from_urdf(urdf_text())
@@ -106,6 +106,23 @@ def test_no_step_runs_the_fingers_into_a_wall():
             joints = plan.arm.positions[-1]
             assert wall_gap(KINEMATICS.forward(joints)[0], KINEMATICS.yaw(joints)) > -1e-3
     assert low > 500
+
+
+@pytest.mark.parametrize('height', [0.03, 0.10, 0.20])
+def test_below_travel_height_the_tip_keeps_to_its_bin(height):
+    joints = joints_at(*RIGHT.centre, height)
+    for _ in range(4):
+        joints = PLANNER.plan(joints, move(dx=0.03, dy=0.1), gripper_closed=False).arm.positions[-1]
+    tip = KINEMATICS.forward(joints)[0]
+    assert RIGHT.contains(tip[0], tip[1])
+    assert tip[1] > RIGHT.centre[1] + 0.07
+
+
+def test_at_travel_height_the_tip_changes_bins():
+    joints = joints_at(*RIGHT.centre, TRAVEL_HEIGHT + 0.02)
+    for _ in range(4):
+        joints = PLANNER.plan(joints, move(dy=0.1), gripper_closed=False).arm.positions[-1]
+    assert LEFT.contains(*KINEMATICS.forward(joints)[0][:2])
 
 
 def test_fingers_that_reach_over_a_wall_come_in_before_they_go_down():

@@ -50,6 +50,7 @@ class ScriptedNoise:
         distraction: Probability of wandering in spite of an aim.
         rise: Probability of a step up instead of down.
         early: Probability of the finishing choice before its height.
+        aimless: Probability of an episode that does not aim though it could, for what lies beside the objects.
         random: Probability of a move drawn evenly from all there are, wherever the arm is. Without it nothing would be
             known of moves along the bottom, and CEM would find the most overrated of them.
         stray: Probability of any other choice, where the action space learns them.
@@ -59,6 +60,7 @@ class ScriptedNoise:
     distraction: float = 0.1
     rise: float = 0.1
     early: float = 0.05
+    aimless: float = 0.3
     random: float = 0.2
     stray: float = 0.03
 
@@ -93,7 +95,8 @@ class ScriptedPolicy:
         self._skill = self._tasks[task].skill
         self._finishing = finishing_choice(self._skill)
         self._rng = np.random.default_rng(seed)
-        self._target = self._aim(task, self._rng) if self._aim else None
+        aims = self._aim is not None and self._rng.random() >= self._noise.aimless
+        self._target = self._aim(task, self._rng) if aims else None
         self._finishing_height = self._rng.uniform(*FINISHING_HEIGHT[self._finishing])
         if self._target is not None:
             self._finishing_height = float(self._target.position[2])

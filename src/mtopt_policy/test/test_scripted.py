@@ -11,7 +11,7 @@ from mtopt_core.errors import UnknownTaskError
 from mtopt_core.tasks import load_tasks
 from mtopt_policy.action_space import ActionSpace, Choice, choice_of
 from mtopt_policy.episode_control import EpisodeControl
-from mtopt_policy.scripted import LIFTED_HEIGHT, ScriptedPolicy, Target, shortest_turn
+from mtopt_policy.scripted import LIFTED_HEIGHT, ScriptedNoise, ScriptedPolicy, Target, shortest_turn
 
 TASKS = load_tasks()
 STEP = StepConfiguration()
@@ -117,7 +117,8 @@ def test_every_choice_that_cem_may_take_occurs(space, task):
 
 def test_an_aimed_pick_closes_where_it_aims():
     target = np.array([0.42, 0.08, 0.05])
-    policy = ScriptedPolicy(TASKS, EASED, aim=lambda task, rng: Target(target, yaw=1.0))
+    noise = ScriptedNoise(aimless=0, early=0)
+    policy = ScriptedPolicy(TASKS, EASED, noise, aim=lambda task, rng: Target(target, yaw=1.0))
     misses, turns = [], []
     for seed in range(60):
         steps, _ = play(policy, 'lift-can', seed)
