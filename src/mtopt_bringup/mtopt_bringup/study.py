@@ -15,7 +15,7 @@ from mtopt_bringup.evaluation import Evaluation
 from mtopt_bringup.stages import Stage, State, carry_out
 from mtopt_bringup.studies import RUNS, STUDIES, Run, find_study
 from mtopt_bringup.study_results import RunResult, load_result, rows_of_study
-from mtopt_bringup.study_tables import terminal_table, write_figure
+from mtopt_bringup.study_tables import heading, markdown_table, markdown_tasks, terminal_table, write_figure
 from mtopt_core.errors import ConfigurationError
 from mtopt_core.tasks import load_tasks
 
@@ -117,6 +117,9 @@ def study(
     workers: Annotated[int, typer.Option(min=0, help='Simulation processes; 0 takes one per core.')] = 0,
     threads: Annotated[int, typer.Option(min=0, help='CPU threads of training; 0 takes all cores.')] = 0,
     show: Annotated[bool, typer.Option('--show', help='Run nothing, show what there is.')] = False,
+    markdown: Annotated[
+        bool, typer.Option('--markdown', help='Print the tables as Markdown, task by task too.')
+    ] = False,
 ) -> None:
     """Compare ways of training as the paper does.
 
@@ -143,7 +146,10 @@ def study(
     rows = rows_of_study(results, chosen, tasks)
     if not rows:
         raise ConfigurationError(f'there are no results of study {name} in {results}; run it without --show')
-    console.print(terminal_table(name, chosen, rows))
+    if markdown:
+        print(f'{heading(name, chosen, rows)}\n\n{markdown_table(chosen, rows)}\n\n{markdown_tasks(rows)}')
+    else:
+        console.print(terminal_table(name, chosen, rows))
     write_figure(chosen, rows, out / f'{name}.svg')
     console.print(f'figure: {out / f"{name}.svg"}')
 
