@@ -6,13 +6,15 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 
 from mtopt_bringup.stages import Stage, State, carry_out
 from mtopt_bringup.task_mixture import IMBALANCED
+
+Setting = Literal['eased', 'full']
 
 AIM = 0.005
 """Error of the aim of the script, m: with the noise of its moves it succeeds in half of its lifts."""
@@ -54,6 +56,7 @@ class Plan:
         seed: Of everything random.
         workers: Simulation processes; 0 for one per core.
         threads: CPU threads of training; 0 for all.
+        setting: Action space.
     """
 
     out: Path
@@ -61,13 +64,15 @@ class Plan:
     seed: int = 0
     workers: int = 0
     threads: int = 0
+    setting: Setting = 'eased'
 
     @property
     def command(self) -> str:
         """The command that makes the same data anywhere."""
         size = self.size
         sizes = f'--scripted {size.scripted} --rounds {size.rounds} --episodes {size.episodes} --steps {size.steps}'
-        return f'mtopt bootstrap {sizes} --seed {self.seed}'
+        setting = '' if self.setting == 'eased' else f' --setting {self.setting}'
+        return f'mtopt bootstrap {sizes} --seed {self.seed}{setting}'
 
 
 def bootstrap(
@@ -81,13 +86,16 @@ def bootstrap(
     seed: Annotated[int, typer.Option(min=0, help='Of everything random.')] = 0,
     workers: Annotated[int, typer.Option(min=0, help='Simulation processes; 0 takes one per core.')] = 0,
     threads: Annotated[int, typer.Option(min=0, help='CPU threads of training; 0 takes all cores.')] = 0,
+    setting: Annotated[
+        Setting, typer.Option(help="Action space: eased learns in an hour, full is the paper's.")
+    ] = 'eased',
 ) -> None:
     """Make a dataset from nothing: scripted episodes, then rounds of learning and collecting with what was learned.
 
     Tasks are drawn as unevenly as the paper's: mostly the two broad ones. The simulator's truth stands in for the
     success detector. Ctrl-C stops; the same command goes on from there.
     """
-    plan = Plan(out, Size(scripted, rounds, episodes, steps), seed, workers, threads)
+    plan = Plan(out, Size(scripted, rounds, episodes, steps), seed, workers, threads, setting)
     console = Console()
     path = out / 'bootstrap.json'
     started = time.monotonic()
@@ -104,14 +112,14 @@ def stages_of(plan: Plan) -> list[Stage]:
         series = plan.seed * SEEDS_PER_BOOTSTRAP + round_number
         return [
             *('simulate', '--out', str(plan.out), '--tasks', IMBALANCED, '--workers', str(plan.workers)),
-            *('--seed', str(series), '--episodes', str(number), *options),
+            *('--seed', str(series), '--episodes', str(number), '--setting', plan.setting, *options),
         ]
 
     def train(round_number: int) -> list[str]:
         return [
             *('train', '--bags', str(plan.out), '--out', str(models), '--outcomes', 'simulator'),
             *('--steps', str(plan.size.steps * round_number), '--threads', str(plan.threads)),
-            *('--set', f'seed={plan.seed}'),
+            *('--set', f'seed={plan.seed}', '--setting', plan.setting),
         ]
 
     learned = ('--policy', 'learned', '--checkpoint', str(models / 'policy'), '--exploration', str(EXPLORATION))

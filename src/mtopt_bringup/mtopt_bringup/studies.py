@@ -7,8 +7,9 @@ Paper figures come from sections VII-B to VII-F, Tables I and II, and Fig. 10.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from mtopt_bringup.bootstrap import Setting
 from mtopt_core.errors import ConfigurationError
 from mtopt_core.tasks import TaskSet
 
@@ -32,16 +33,19 @@ class Run:
         options: Of `mtopt train`, beside data, folder, steps and seed.
         learned: Tasks it learns, empty for all; only these are evaluated.
         share_of_steps: Of the gradient steps asked for.
+        setting: Action space of its dataset and of its policy.
     """
 
     options: tuple[str, ...] = ()
     learned: tuple[str, ...] = ()
     share_of_steps: float = 1.0
+    setting: Setting = 'eased'
 
     @property
     def arguments(self) -> tuple[str, ...]:
         """Of `mtopt train`, the tasks included."""
-        return (*self.options, *(('--tasks', ','.join(self.learned)) if self.learned else ()))
+        setting = () if self.setting == 'eased' else ('--setting', self.setting)
+        return (*self.options, *setting, *(('--tasks', ','.join(self.learned)) if self.learned else ()))
 
 
 def _sharing(impersonation: str, *options: str) -> Run:
@@ -74,6 +78,8 @@ RUNS: Mapping[str, Run] = {
     'head-per-task': _variant('network.heads=per_task'),
     'main-view': _variant('network.views=[main]'),
     'wrist-view': _variant('network.views=[wrist]'),
+    'full': Run(share_of_steps=SHORT, setting='full'),
+    'full-main-view': replace(_variant('network.views=[main]'), setting='full'),
     'discount-90': _variant('targets.discount=0.9'),
     'monte-carlo': _variant('targets.monte_carlo=true'),
     'logged-action': _variant('targets.logged_action=true'),
@@ -159,10 +165,10 @@ STUDIES: Mapping[str, Study] = {
         notes=('Paper: Fig. 10.',),
     ),
     'actions': Study(
-        title='Which views does the policy need?',
-        runs={'short': '', 'main-view': "the paper's single view", 'wrist-view': ''},
+        title='Which views does the policy need, and what does it cost to learn to close, lift and terminate?',
+        runs={'short': '', 'main-view': '', 'wrist-view': '', 'full': '', 'full-main-view': "the paper's"},
         seeds=(0,),
-        notes=('All in the eased setting; the full action space needs data of its own.',),
+        notes=('The full action space has a dataset of its own, made in the same way.',),
     ),
     'critic': Study(
         title="Do newer ideas for the critic beat the paper's recipe?",

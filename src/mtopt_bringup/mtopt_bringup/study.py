@@ -47,9 +47,10 @@ class Laboratory:
     workers: int
     threads: int
 
-    def data(self, seed: int) -> bootstrap.Plan:
-        """Return the dataset of a seed."""
-        return bootstrap.Plan(self.out / 'data' / f'seed-{seed}', self.size, seed, self.workers, self.threads)
+    def data(self, seed: int, setting: bootstrap.Setting) -> bootstrap.Plan:
+        """Return the dataset of a seed in an action space."""
+        folder = self.out / 'data' / (f'seed-{seed}' if setting == 'eased' else f'{setting}-seed-{seed}')
+        return bootstrap.Plan(folder, self.size, seed, self.workers, self.threads, setting)
 
     def folder(self, run: str, seed: int) -> Path:
         """Return the folder of a run."""
@@ -61,7 +62,8 @@ class Laboratory:
 
     def stages(self, name: str, seed: int) -> list[Stage]:
         """Return the stages of a run: train, evaluate."""
-        run, folder, data = RUNS[name], self.folder(name, seed), self.data(seed)
+        run, folder = RUNS[name], self.folder(name, seed)
+        data = self.data(seed, run.setting)
         train = [
             *('train', '--bags', str(data.out), '--out', str(folder), '--outcomes', 'simulator'),
             *('--steps', str(self.steps_of(run)), '--threads', str(self.threads), '--set', f'seed={seed}'),
@@ -85,7 +87,7 @@ class Laboratory:
             StageError: A stage failed.
             EvaluationError: The evaluation left no file that can be read.
         """
-        data, folder, again = self.data(seed), self.folder(name, seed), 'the same command'
+        data, folder, again = self.data(seed, RUNS[name].setting), self.folder(name, seed), 'the same command'
         for stages, path in (
             (bootstrap.stages_of(data), data.out / 'bootstrap.json'),
             (self.stages(name, seed), folder / 'state.json'),

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from mtopt_bringup.evaluation import TaskResult
 from mtopt_bringup.figures import GRID, INK, QUIET, STYLE
-from mtopt_bringup.studies import Study
+from mtopt_bringup.studies import RUNS, Study
 from mtopt_bringup.study_results import Row
 
 SETTING = 'eased setting: wrist view, gripper frame, close and open in place, scripted ending'
@@ -23,7 +23,8 @@ def heading(name: str, study: Study, rows: Sequence[Row]) -> str:
     """Return what stands above a study's table."""
     seeds = sorted({seed for row in rows for seed in row.seeds})
     kind = 'INDICATIVE, one seed, fewer steps; ' if study.indicative else ''
-    return f'{name}: success by the truth; {kind}seeds {", ".join(map(str, seeds))}; {SETTING}'
+    full = ', but where a run is called full' if any(RUNS[run].setting == 'full' for run in study.runs) else ''
+    return f'{name}: success by the truth; {kind}seeds {", ".join(map(str, seeds))}; {SETTING}{full}'
 
 
 def columns(study: Study) -> list[str]:

@@ -95,8 +95,9 @@ class ScriptedPolicy:
         self._skill = self._tasks[task].skill
         self._finishing = finishing_choice(self._skill)
         self._rng = np.random.default_rng(seed)
-        aims = self._aim is not None and self._rng.random() >= self._noise.aimless
-        self._target = self._aim(task, self._rng) if aims else None
+        self._target = None
+        if self._aim is not None and self._rng.random() >= self._noise.aimless:
+            self._target = self._aim(task, self._rng)
         self._finishing_height = self._rng.uniform(*FINISHING_HEIGHT[self._finishing])
         if self._target is not None:
             self._finishing_height = float(self._target.position[2])
