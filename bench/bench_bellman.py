@@ -78,7 +78,7 @@ def main(
     preset = bags.configuration.targets
     apart = float(np.abs(np.subtract(*labelled.values())).max())
     console = Console()
-    searched = int((~unlabelled.terminal).sum())
+    searched = int(unlabelled.going_on.sum())
     title = f'preset {PRESET}: CEM of {preset.cem_iterations} x {preset.cem_samples} samples, {threads} thread(s)'
     console.print(rates_table(title, 'targets/s', batch, seconds))
     print(f'{searched} of {batch} transitions need a search; the targets differ by at most {apart:.3f}')

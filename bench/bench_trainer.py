@@ -70,7 +70,7 @@ class OnNoise:
         labelled = LabelledTransitions(rows, tasks, successes, rng.random(size, np.float32))
         batch = Batch(_states(bags, size, rng), torch.from_numpy(rng.random((size, DIMENSIONS), np.float32)), labelled)
         next_actions = torch.from_numpy(rng.random((int((remaining > 0).sum()), DIMENSIONS), np.float32))
-        return UnlabelledTransitions(rows, tasks, successes, remaining, next_states, next_actions), batch
+        return UnlabelledTransitions(rows, tasks, successes, remaining, 1, next_states, next_actions), batch
 
 
 def _states(bags: LearnerOnBags, number: int, rng: np.random.Generator) -> States:

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from mtopt_core.errors import ConfigurationError
 from mtopt_core.layers import (
     CHANNELS,
     LinearPerTask,
@@ -45,6 +46,8 @@ class FusionHead(nn.Module):
             excepted.
         outputs: Numbers per vector: one logit, or several whose meaning is the caller's.
         layer_norm: Whether the fully connected layers at the end have layer normalisation, whatever `norm` is.
+        context_map: Whether the context is a map of its own, with a vector for every place, in place of one vector for
+            all of them: a displacement then points somewhere in the image. For `small`.
     """
 
     def __init__(
@@ -57,9 +60,13 @@ class FusionHead(nn.Module):
         heads: int = 1,
         outputs: int = 1,
         layer_norm: bool = False,
+        context_map: bool = False,
     ):
         super().__init__()
         width, side = CHANNELS[preset], map_size(preset, image_size)
+        if context_map and preset != 'small':
+            raise ConfigurationError(f'preset {preset} has no context map; leave context_map out')
+        self._context_map = context_map
         hidden = {'paper': 256, 'small': 64}[preset]
         self.blocks = nn.ModuleList(nn.Linear(block, hidden) for block in blocks)
         self.fuse = nn.Conv2d(width, width, 3, padding=1, bias=False)
@@ -79,7 +86,10 @@ class FusionHead(nn.Module):
             ]
             side_at_end, last_norm = ceil(side / 2) - 6, norm
         else:
-            self.context = nn.Sequential(nn.LayerNorm(hidden), nn.ReLU(inplace=True), nn.Linear(hidden, width))
+            self.context = nn.Sequential(nn.LayerNorm(hidden), nn.ReLU(inplace=True))
+            if context_map:
+                self.context.extend(nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(inplace=True)))
+            self.context.append(nn.Linear(hidden, width * side**2 if context_map else width))
             convolutions = [
                 # The pooling, which `_fuse` does; it has a place because checkpoints count the layers.
                 nn.Identity(),
@@ -127,7 +137,8 @@ class FusionHead(nn.Module):
         """
         hidden = sum(layer(block) for layer, block in zip(self.blocks, blocks, strict=True))
         batch, number = hidden.shape[:2]
-        fused = self._fuse(features, self.context(hidden.flatten(0, 1)), number)
+        fuse = self._add_map if self._context_map else self._fuse
+        fused = fuse(features, self.context(hidden.flatten(0, 1)), number)
         return through(self.trunk, fused, task).unflatten(0, (batch, number))
 
     def score(self, embedding: torch.Tensor, task: torch.Tensor | None = None) -> torch.Tensor:
@@ -159,6 +170,12 @@ class FusionHead(nn.Module):
 
         pooled = reduce(torch.maximum, map(at, product(range(window), repeat=2)))
         return pooled.flatten(0, 1).unflatten(1, kind[::window, ::window].shape).permute(0, 3, 1, 2)
+
+    def _add_map(self, features: torch.Tensor, context: torch.Tensor, number: int) -> torch.Tensor:
+        """Convolve the features, add each vector's map `(B * N, C * h * w)`, and pool, `(B * N, C, h, w)`."""
+        convolved = self.fuse(features)
+        maps = context.unflatten(1, convolved.shape[1:]).unflatten(0, (-1, number))
+        return functional.max_pool2d((convolved[:, None] + maps).flatten(0, 1), self._pool, ceil_mode=True)
 
     def _constant_map(self, context: torch.Tensor) -> torch.Tensor:
         """Convolve maps that are the same everywhere: `(M, C)` to its values at the nine kinds of places, `(M, 9, C)`.

@@ -38,6 +38,8 @@ class NetworkConfiguration(BaseModel):
             paper's one-hot.
         layer_norm: Whether the fully connected layers at the end have layer normalisation; else those of `paper` have
             `norm` and those of `small` none (Q2-Opt's robotic critic, and BRC, arXiv 2505.23150, normalise them).
+        context_map: Whether action, state and task become a map, a vector for every place, before they meet the
+            image's; else the paper's one vector, added everywhere.
     """
 
     model_config = ConfigDict(extra='forbid', frozen=True)
@@ -50,6 +52,7 @@ class NetworkConfiguration(BaseModel):
     value_bins: Annotated[int, Field(ge=2)] | None = None
     task_embedding: Annotated[int, Field(gt=0)] | None = None
     layer_norm: bool = False
+    context_map: bool = False
 
 
 class QNetworkConfiguration(NetworkConfiguration):
@@ -125,6 +128,7 @@ class QNetwork(nn.Module):
             heads=configuration.tasks if configuration.heads == 'per_task' else 1,
             outputs=self.value.outputs,
             layer_norm=configuration.layer_norm,
+            context_map=configuration.context_map,
         )
         if isinstance(self.value, CategoricalValue):
             self.fusion.logit.bias.data.copy_(self.value.first_outputs())

@@ -55,7 +55,7 @@ def test_the_next_state_is_that_of_the_following_decision_and_a_terminal_transit
     replay.read()
     rows = np.array([0, 2, 4])
     transitions = Loader(replay.store, len(TASKS)).unlabelled(rows, np.array([1, 2, 3]), np.array([True] * 3))
-    assert transitions.terminal.tolist() == [False, True, False]
+    assert transitions.going_on.tolist() == [True, False, True]
     expected = replay.store.images(np.array([1, 5])).transpose(1, 0, 4, 2, 3)
     np.testing.assert_array_equal(transitions.next_states.images, expected)
     assert transitions.next_states.task.argmax(1).tolist() == [1, 3]

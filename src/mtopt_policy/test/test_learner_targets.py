@@ -57,12 +57,13 @@ def label(
     remaining: list[int],
     next_states: States,
     next_actions: torch.Tensor | None = None,
+    n_step: int = 1,
 ) -> np.ndarray:
     rows, tasks = np.arange(len(successes)), np.zeros(len(successes), int)
     if next_actions is None:
         next_actions = torch.zeros(len(next_states.state), 8)
     transitions = UnlabelledTransitions(
-        rows, tasks, np.array(successes), np.array(remaining), next_states, next_actions
+        rows, tasks, np.array(successes), np.array(remaining), n_step, next_states, next_actions
     )
     return bellman.label(transitions, torch.Generator().manual_seed(0)).targets
 
@@ -99,6 +100,13 @@ def test_success_of_the_episode_does_not_leak_into_transitions_before_the_last()
     assert targets[1] == 1
     assert targets[0] == pytest.approx(0.9 * sigmoid(0.5), abs=0.005)
     assert targets[0] == pytest.approx(targets[2], abs=0.005)
+
+
+def test_with_n_step_returns_the_value_is_discounted_n_times_and_an_end_before_counts_as_it_is():
+    bellman = updater(PeakedQ(3.0, 0.5), PeakedQ(3.0, 0.5), MOVE_ONLY)
+    targets = label(bellman, [True, True, True, False], [3, 2, 0, 1], states([51], [0]), n_step=3)
+    assert targets[0] == pytest.approx(0.9**3 * sigmoid(0.5), abs=0.005)
+    assert targets[1:] == pytest.approx([0.9**2, 1, 0])
 
 
 def test_with_the_monte_carlo_bound_a_success_is_worth_at_least_its_discounted_return_before_the_last_decision_too():

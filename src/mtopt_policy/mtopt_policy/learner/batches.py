@@ -41,7 +41,8 @@ class UnlabelledTransitions:
         tasks: Places in the one-hot, `(B,) int64`.
         successes: Whether the episode solved the task, `(B,) bool`.
         remaining: Decisions that followed in the episode, 0 for its last, `(B,) int32`.
-        next_states: s' of those that are not terminal, in their order.
+        n_step: Decisions from s to s'.
+        next_states: s' of those whose episode goes on that far, in their order.
         next_actions: The encoded actions taken there, `(B', 8) float32`.
     """
 
@@ -49,13 +50,14 @@ class UnlabelledTransitions:
     tasks: np.ndarray
     successes: np.ndarray
     remaining: np.ndarray
+    n_step: int
     next_states: States
     next_actions: torch.Tensor
 
     @property
-    def terminal(self) -> np.ndarray:
-        """Whether the transition is its episode's last, `(B,) bool`."""
-        return self.remaining == 0
+    def going_on(self) -> np.ndarray:
+        """Whether the episode goes on to s', `(B,) bool`."""
+        return self.remaining >= self.n_step
 
 
 @dataclass(frozen=True)
@@ -79,20 +81,22 @@ class Loader:
     Args:
         store: Where the transitions are.
         tasks: Length of the one-hot.
+        n_step: Decisions from s to s'.
     """
 
-    def __init__(self, store: EpisodeStore, tasks: int) -> None:
+    def __init__(self, store: EpisodeStore, tasks: int, n_step: int = 1) -> None:
         self._store = store
         self._tasks = tasks
+        self._n_step = n_step
 
     def unlabelled(self, rows: np.ndarray, tasks: np.ndarray, successes: np.ndarray) -> UnlabelledTransitions:
         """Load what is needed to label transitions; arguments as the attributes of the result."""
         remaining = self._store.records(rows)['remaining']
-        going_on = remaining > 0
-        following = rows[going_on] + 1
+        going_on = remaining >= self._n_step
+        following = rows[going_on] + self._n_step
         next_actions = torch.from_numpy(self._store.records(following)['action'])
         next_states = self.states(following, tasks[going_on])
-        return UnlabelledTransitions(rows, tasks, successes, remaining, next_states, next_actions)
+        return UnlabelledTransitions(rows, tasks, successes, remaining, self._n_step, next_states, next_actions)
 
     def states(self, rows: np.ndarray, tasks: np.ndarray) -> States:
         """Load states as they are: `(B,)` rows, each with the task it is an example of."""

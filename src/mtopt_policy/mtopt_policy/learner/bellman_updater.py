@@ -7,6 +7,12 @@ Q_T(s, a, s') = r(s, a) + gamma V(s'), with QT-Opt's clipped double Q and CEM as
 The reward is the outcome of the task in the final image and zero before (paper section V), so a terminal transition's
 target is its reward, and needs neither image nor search, and any other's is gamma V(s').
 
+With n-step returns s' is n decisions later and its value discounted by gamma^n; an episode that ends before gives
+gamma^k times its outcome, k decisions ahead. An error of V, which the maximum over actions makes an excess, then comes
+back n times more seldom, and what an episode came to is known n times sooner. In exchange the actions in between are
+the episode's, not the best ones: the target is low where it dithered (nothing corrects for that, as in Rainbow, arXiv
+1710.02298; the paper has n = 1).
+
 With the Monte-Carlo bound no target is below gamma^k, k decisions before the end of an episode that succeeded: what was
 done can be done, so Q of the best policy is at least that (the paper has no such bound; Q-Transformer, arXiv
 2309.10150, section 4.3).
@@ -65,15 +71,14 @@ class BellmanUpdater:
             transitions: The transitions.
             generator: Source of CEM's samples.
         """
-        targets = transitions.successes.astype(np.float32)
-        going_on = ~transitions.terminal
+        returns = (transitions.successes * self._discount**transitions.remaining).astype(np.float32)
+        targets, going_on = returns.copy(), transitions.going_on
         if going_on.any():
             logged = transitions.next_actions if self._logged_action else None
             value = self.value(transitions.next_states, generator, logged)
-            targets[going_on] = (self._discount * value).clamp(0, 1).cpu().numpy()
+            targets[going_on] = (self._discount**transitions.n_step * value).clamp(0, 1).cpu().numpy()
         if self._monte_carlo:
-            returns = transitions.successes * self._discount**transitions.remaining
-            targets = np.maximum(targets, returns).astype(np.float32)
+            targets = np.maximum(targets, returns)
         return LabelledTransitions(transitions.rows, transitions.tasks, transitions.successes, targets)
 
     @torch.no_grad()

@@ -47,6 +47,7 @@ class TargetConfiguration(_Model):
 
     Attributes:
         discount: gamma.
+        n_step: Decisions from s to the s' whose value is the target; 1 is the paper's.
         monte_carlo: Whether the return of an episode that succeeded bounds its targets from below.
         logged_action: Whether the action taken in the next state is a candidate beside CEM's.
         averaging: Share of the online weights in target 1 after each step.
@@ -59,6 +60,7 @@ class TargetConfiguration(_Model):
     """
 
     discount: Share
+    n_step: Count = 1
     monte_carlo: bool
     logged_action: bool = False
     averaging: Share

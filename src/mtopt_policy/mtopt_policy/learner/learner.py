@@ -84,7 +84,7 @@ class Learner:
             self.targets, cem, masks, targets.discount, targets.monte_carlo, targets.logged_action, precision
         )
         self._train_buffer = TrainBuffer(targets.age_limit)
-        self._loader = Loader(log_replay.store, len(tasks))
+        self._loader = Loader(log_replay.store, len(tasks), targets.n_step)
         self._sharing: DataSharing | None = None
         if impersonation == Impersonation.GAIN:
             self._sharing = DataSharing(configuration.sharing, log_replay.store, len(tasks))
