@@ -20,7 +20,12 @@ INK, QUIET = (236, 240, 244), (139, 150, 162)
 SUCCESS, FAILURE, ACCENT = (46, 184, 126), (224, 82, 74), (255, 255, 255)
 DISTANCE_SHOWN = 0.05
 """Shortest displacement written down, cm."""
-SOURCES = {Source.SCRIPTED: 'by the script', Source.LEARNED: 'at random', Source.ENDING: 'scripted ending'}
+SOURCES = {
+    Source.SCRIPTED: 'by the script',
+    Source.LEARNED: 'at random',
+    Source.ENDING: 'scripted ending',
+    Source.REFLEX: 'reflex',
+}
 _COLOURS = (mpl.colormaps['plasma'](np.linspace(0.08, 1, 256))[:, :3] * 255).round().astype(int)
 
 

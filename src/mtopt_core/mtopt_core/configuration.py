@@ -32,6 +32,7 @@ class StepConfiguration(_Model):
         max_yaw_change: Largest turn about the vertical, rad.
         max_steps: Steps after which an episode ends.
         stuck_steps: Steps in a row without any motion after which it ends too.
+        reflex: Height the tip rises after a step without any motion, m: it presses on something.
     """
 
     duration: Positive = 0.5
@@ -39,6 +40,7 @@ class StepConfiguration(_Model):
     max_yaw_change: Positive = 0.5
     max_steps: Annotated[int, Field(gt=0)] = 20
     stuck_steps: Annotated[int, Field(gt=0)] = 2
+    reflex: Positive = 0.06
 
 
 class LimitConfiguration(_Model):

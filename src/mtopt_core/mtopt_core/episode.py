@@ -18,6 +18,7 @@ class Source(IntEnum):
     SCRIPTED = 0
     LEARNED = 1
     ENDING = 2
+    REFLEX = 3
 
 
 class Termination(IntEnum):

@@ -35,6 +35,9 @@ class Choice(IntEnum):
     TERMINATE = 3
 
 
+NO_DECISIONS = (Source.ENDING, Source.REFLEX)
+"""Sources of actions that follow from the one before; nobody chose them."""
+
 FINISHING = {'lift': Choice.CLOSE, 'place': Choice.OPEN}
 ENDING_STEPS = {'lift': 2, 'place': 1}
 
@@ -203,11 +206,12 @@ def finishing_choice(skill: str) -> Choice:
 def decisions(episode: Episode, action_space: ActionSpace) -> list[int]:
     """Return the indices of an episode's decisions; the last one's transition is terminal.
 
-    A scripted ending is no decision, nor is anything after the choice that finishes the episode in this action space.
+    A reflex and a scripted ending are no decisions, nor is anything after the choice that finishes the episode in this
+    action space.
     """
     indices = []
     for index, step in enumerate(episode.steps):
-        if step.action.source == Source.ENDING:
+        if step.action.source in NO_DECISIONS:
             continue
         indices.append(index)
         if action_space.finishes(step.action, episode.info.skill):

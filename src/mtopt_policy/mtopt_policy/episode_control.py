@@ -8,6 +8,7 @@ import numpy as np
 
 from mtopt_core.configuration import StepConfiguration
 from mtopt_core.episode import Action, Observation, Source, Termination
+from mtopt_policy.action_space import NO_DECISIONS
 from mtopt_policy.policy import Policy
 
 # What counts as motion of the gripper's tip: m, rad.
@@ -27,7 +28,7 @@ class EpisodeControl:
         steps: Actions decided so far.
         termination: Why the episode ended, `NONE` while it has not.
         q_values: Q of every action that has one.
-        decision_times: Wall time of every decision, s; steps of a scripted ending are none.
+        decision_times: Wall time of every decision, s; a reflex and the steps of a scripted ending are none.
     """
 
     def __init__(self, policy: Policy, task: str, seed: int, step: StepConfiguration):
@@ -43,6 +44,7 @@ class EpisodeControl:
         self.q_values: list[float] = []
         self.decision_times: list[float] = []
         self._step = step
+        self._reflex = Action(np.array([0.0, 0.0, step.reflex]), source=Source.REFLEX)
         self._stuck = 0
         self._before: tuple[Observation, Action] | None = None
 
@@ -50,8 +52,8 @@ class EpisodeControl:
         """Return the next action, none once the episode has ended.
 
         A scripted ending may run beyond the step limit: cut short, the decision before it could not succeed. An arm
-        that presses on something does not move, whatever it is told: a few such steps end the episode, which has
-        failed, instead of filling it up to the step limit.
+        that presses on something does not move, whatever it is told: friction holds it. It then rises by reflex, which
+        is no decision of the policy, and the episode goes on; if not even that moves it, the episode has failed.
         """
         if self.termination != Termination.NONE:
             return None
@@ -60,7 +62,7 @@ class EpisodeControl:
             self.termination = Termination.STUCK
             return None
         start = time.perf_counter()
-        action = self.policy.act(observation)
+        action = self._reflex if self._stuck else self.policy.act(observation)
         elapsed = time.perf_counter() - start
         if action.source == Source.ENDING and action.terminate:
             self.termination = Termination.SCRIPTED_ENDING
@@ -71,7 +73,7 @@ class EpisodeControl:
         if action.terminate:
             self.termination = Termination.TERMINATE
         self.steps += 1
-        if action.source != Source.ENDING:
+        if action.source not in NO_DECISIONS:
             self.decision_times.append(elapsed)
         if np.isfinite(action.q_value):
             self.q_values.append(action.q_value)
