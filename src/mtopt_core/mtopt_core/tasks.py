@@ -31,7 +31,7 @@ class Task(BaseModel):
     Attributes:
         name: Unique name, for instance `lift-sausage`.
         skill: Skill it belongs to.
-        object: Category that must be lifted; none means any object.
+        object: Category that must be lifted, or that another object must be covered with; none means any object.
         section: Section of the plate the object must lie in; none means anywhere on it.
     """
 
@@ -101,6 +101,15 @@ class TaskSet(BaseModel):
     def of_skill(self, skill: str) -> tuple[str, ...]:
         """Return the names of a skill's tasks, in one-hot order."""
         return tuple(task.name for task in self.tasks if task.skill == skill)
+
+
+def find_tasks_file(text: str) -> Path:
+    """Return the task file of a command line's value: a path, or the name of one shipped in `config/`.
+
+    Raises:
+        ConfigurationError: There is none.
+    """
+    return path if (path := Path(text)).exists() else shipped('config', text)
 
 
 def load_tasks(path: Path | None = None) -> TaskSet:

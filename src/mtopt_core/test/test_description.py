@@ -7,9 +7,11 @@ import pytest
 
 from mtopt_core.configuration import CAMERAS
 from mtopt_core.description.cell_table import CELL, LEFT_BIN, RIGHT_BIN, start_pose
+from mtopt_core.description.cloth_table import table_for
 from mtopt_core.description.parts import Form
 from mtopt_core.description.urdf import urdf_text
-from mtopt_core.tasks import load_tasks
+from mtopt_core.errors import ConfigurationError
+from mtopt_core.tasks import find_tasks_file, load_tasks
 
 
 def test_the_table_has_what_tasks_and_configuration_name():
@@ -18,6 +20,22 @@ def test_the_table_has_what_tasks_and_configuration_name():
     assert {task.section for task in tasks.tasks if task.section} == {section.name for section in CELL.plate.sections}
     assert {skill.start_region for skill in tasks.skills.values()} == {one.name for one in CELL.bins}
     assert {camera.name for camera in CELL.cameras} == set(CAMERAS)
+
+
+def test_the_tasks_with_the_cloth_extend_the_others_and_name_what_their_cell_has():
+    tasks, more = load_tasks(), load_tasks(find_tasks_file('tasks_with_cloth.yaml'))
+    assert more.tasks[: len(tasks)] == tasks.tasks
+    assert {name: more.skills[name] for name in tasks.skills} == tasks.skills
+    assert {task.object for task in more.tasks if task.object} <= set(table_for(more).object_names)
+
+
+def test_a_task_file_is_found_by_its_path_or_by_its_name_in_config(tmp_path):
+    own = tmp_path / 'mine.yaml'
+    own.touch()
+    assert find_tasks_file(str(own)) == own
+    assert find_tasks_file('tasks.yaml').parent.name == 'config'
+    with pytest.raises(ConfigurationError, match=r'nothing\.yaml'):
+        find_tasks_file('nothing.yaml')
 
 
 def test_some_categories_are_rare():

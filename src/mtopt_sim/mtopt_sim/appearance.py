@@ -24,6 +24,9 @@ class Appearance:
         self._table = table
         self._plate = cell_model.plate_body
         self._objects = cell_model.object_bodies
+        strips = table.cloth.strips if table.cloth else 0
+        first = model.body(table.cloth.name).id if table.cloth else 0
+        self._cloth = np.isin(model.geom_bodyid, np.arange(first, first + strips))
         self._colours = model.geom_rgba.copy()
         self._camera_positions, self._camera_turns = model.cam_pos.copy(), model.cam_quat.copy()
         self._surfaces = np.flatnonzero(model.geom_bodyid == 0)
@@ -41,6 +44,7 @@ class Appearance:
             geoms = model.geom_bodyid == body
             colours[geoms, :3] += tint
             colours[geoms, 3] = category.name in scene.objects
+        colours[self._cloth, 3] = scene.cloth is not None
         model.geom_rgba[:] = np.clip(colours, 0.0, 1.0)
 
         model.body_pos[self._plate, :2] = scene.plate_position

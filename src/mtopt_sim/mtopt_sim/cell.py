@@ -18,9 +18,10 @@ from mtopt_core.tasks import TaskSet
 from mtopt_core.trajectory import Trajectory
 from mtopt_core.viewpoint import Viewpoint
 from mtopt_sim.appearance import Appearance
+from mtopt_sim.cloth import ClothPlacement
 from mtopt_sim.errors import SimulationError
-from mtopt_sim.geometry import lowest_point
-from mtopt_sim.grasping import Grasp, best_grasp
+from mtopt_sim.geometry import lowest_point, reach
+from mtopt_sim.grasping import Grasp, best_grasp, fold_grasp
 from mtopt_sim.outcomes import ObjectState, outcomes
 from mtopt_sim.plant import Plant
 from mtopt_sim.rendering import new_renderer
@@ -29,6 +30,8 @@ from mtopt_sim.scene import Objects, Placement, draw_scene, place_objects, resti
 ATTEMPTS = 20
 # How a held object sits: off the middle along the pads, and above the fingers' ends, m.
 HELD_ASIDE, HELD_ABOVE = 0.005, (0.006, 0.018)
+# The same of a cloth's fold, which a grip that is shallower would lose.
+FOLD_ABOVE = (0.011, 0.018)
 
 
 class Cell:
@@ -60,6 +63,7 @@ class Cell:
         self.table = table
         self.cameras = tuple(cameras)
         self.image_size = image_size
+        self._cloth_name = table.cloth.name if table.cloth else ''
         self._check(0, None, None)
         self.kinematics = Kinematics.from_urdf(urdf_text(table.arm), table.arm.base, table.arm.tip)
         self._objects = objects
@@ -81,23 +85,26 @@ class Cell:
         Args:
             seed: Decides objects, their places, the plate, looks, and the arm's start pose; at least 0.
             region: Bin above which the arm starts in a random pose; none: its home pose.
-            holding: Start with one of the scene's objects in the hand, really grasped.
-            require: Category that must be in the scene.
+            holding: Start with one of the scene's objects in the hand, really grasped; a cloth that is required.
+            require: Category that must be in the scene; or the cloth, which is in no other scene.
 
         Raises:
             SimulationError: The seed is negative, or there is no such region or category.
         """
         self._check(seed, region, require)
         scene_rng, start_rng = np.random.default_rng(seed).spawn(2)
-        scene = draw_scene(self.table, self._objects, require, scene_rng)
-        self._present = tuple(scene.objects)
+        scene = draw_scene(self.table, self._objects, require, scene_rng, held=holding)
+        self._present = tuple(scene.objects) if scene.cloth is None else (*scene.objects, self._cloth_name)
         self._appearance.apply(scene)
-        held = str(start_rng.choice(self._present)) if holding else None
-        lying = self._settled({name: place for name, place in scene.objects.items() if name != held}, scene_rng)
+        held = None
+        if holding:
+            held = str(start_rng.choice(self._present)) if scene.cloth is None else self._cloth_name
+        laid = {name: place for name, place in scene.objects.items() if name != held}
+        lying, cloth = self._settled(laid, None if holding else scene.cloth, scene_rng)
         for _ in range(ATTEMPTS):
-            self._plant.place(self._start(region, start_rng), lying)
+            self._plant.place(self._start(region, start_rng), lying, cloth)
             if held is not None:
-                self._put_into_hand(held, start_rng)
+                self._put_into_hand(held, scene.cloth, start_rng)
             self._plant.settle(grasping=held is not None)
             states = self.object_states()
             if all(state.held if name == held else not state.touched for name, state in states.items()):
@@ -204,14 +211,21 @@ class Cell:
 
     def object_positions(self) -> dict[str, np.ndarray]:
         """Return the true centre `(3,)`, m, of every object in the scene."""
-        return {name: self._plant.body(name).position for name in self._present}
+        return {name: self._plant.position(name) for name in self._present}
+
+    def top(self, name: str) -> float:
+        """Return the height of an object's highest point, m."""
+        return max(float(body.position[2]) + reach(body.shapes, body.rotation[2]) for body in self._plant.bodies(name))
 
     def grasp(self, name: str) -> Grasp:
         """Return the best straight top-down grasp of an object, knowing where everything is."""
-        bodies = {other: self._plant.body(other) for other in self._present}
-        body = bodies.pop(name)
-        home = min(self.table.bins, key=lambda one: float(np.hypot(*(body.position[:2] - one.centre))))
-        return best_grasp(body, list(bodies.values()), home, 2 * self.table.arm.finger_open)
+        others = [body for other in self._present if other != name for body in self._plant.bodies(other)]
+        place = self._plant.position(name)
+        home = min(self.table.bins, key=lambda one: float(np.hypot(*(place[:2] - one.centre))))
+        opening = 2 * self.table.arm.finger_open
+        if self._plant.cloth is not None and name == self._cloth_name:
+            return fold_grasp(*self._plant.cloth.fold, others, home, opening)
+        return best_grasp(self._plant.body(name), others, home, opening)
 
     def object_states(self) -> dict[str, ObjectState]:
         """Return the truth about every object in the scene."""
@@ -226,23 +240,29 @@ class Cell:
         return outcomes(task_set, self.object_states(), self._placed)
 
     def _state(self, name: str) -> ObjectState:
-        body, touching = self._plant.body(name), self._plant.touching(name)
+        touching = self._plant.touching(name)
         return ObjectState(
-            lowest=float(body.position[2]) + lowest_point(body.shapes, body.rotation),
+            lowest=min(
+                float(body.position[2]) + lowest_point(body.shapes, body.rotation) for body in self._plant.bodies(name)
+            ),
             held=touching.issuperset(self._plant.parts.finger_bodies.tolist()),
             touched=bool(touching),
             section=self.table.plate.section_at(*self._plant.on_plate(name)),
+            covered=self._plant.is_covered(name),
         )
 
-    def _settled(self, objects: dict[str, Placement], rng: np.random.Generator) -> dict[str, Placement]:
-        """Let objects come to rest in the right bin, out of the arm's way, and return where."""
-        home = self.table.bin(RIGHT_BIN)
+    def _settled(
+        self, objects: dict[str, Placement], cloth: ClothPlacement | None, rng: np.random.Generator
+    ) -> tuple[dict[str, Placement], ClothPlacement | None]:
+        """Let objects and cloth come to rest in the right bin, out of the arm's way, and return where."""
+        home, plant = self.table.bin(RIGHT_BIN), self._plant
         for _ in range(ATTEMPTS):
-            self._plant.place(np.array(self.table.arm.home), objects)
-            self._plant.settle(grasping=False)
-            resting = {name: self._plant.body(name) for name in objects}
+            plant.place(np.array(self.table.arm.home), objects, cloth)
+            plant.settle(grasping=False)
+            resting = {name: plant.body(name) for name in objects}
             if all(home.contains(body.position[0], body.position[1]) for body in resting.values()):
-                return {name: Placement(body.position, body.rotation) for name, body in resting.items()}
+                lying = {name: Placement(body.position, body.rotation) for name, body in resting.items()}
+                return lying, plant.cloth.placement if plant.cloth is not None and cloth is not None else None
             objects = place_objects(self.table, tuple(objects), rng)
         raise SimulationError(f'the objects {", ".join(objects)} did not stay in their bin in {ATTEMPTS} attempts')
 
@@ -250,16 +270,19 @@ class Cell:
         home = np.array(self.table.arm.home)
         return home if region is None else self.kinematics.inverse(home, *start_pose(region, rng, self.table))
 
-    def _put_into_hand(self, name: str, rng: np.random.Generator) -> None:
+    def _put_into_hand(self, name: str, cloth: ClothPlacement | None, rng: np.random.Generator) -> None:
+        if cloth is not None:
+            self._plant.put_cloth_into_hand(cloth, rng.uniform(*FOLD_ABOVE))
+            return
         lying = resting_rotation(self.table.category(name), rng)
         aside, above = rng.uniform(-HELD_ASIDE, HELD_ASIDE), rng.uniform(*HELD_ABOVE)
         self._plant.put_into_hand(name, lying, np.array([aside, 0.0, above]))
 
     def _check(self, seed: int, region: str | None, require: str | None) -> None:
-        known = {
+        known: dict[str, tuple[Iterable[str], Iterable[str]]] = {
             'camera': ([camera.name for camera in self.table.cameras], self.cameras),
             'start region': ([one.name for one in self.table.bins], [region] if region is not None else []),
-            'category': ([one.name for one in self.table.categories], [require] if require is not None else []),
+            'category': (self.table.object_names, [require] if require is not None else []),
         }
         for what, (names, asked) in known.items():
             for name in asked:

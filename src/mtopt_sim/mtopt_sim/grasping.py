@@ -17,6 +17,8 @@ LOWEST_GRASP = 0.006
 DEPTH = 0.008
 SLACK = 0.003
 ENOUGH_ROOM = 0.01
+# How far below the top of a fold the fingers' ends close, and how far along it the grasp may be off its middle, m.
+FOLD_DEPTH, FOLD_OFFSETS = 0.013, (0.0, -0.025, 0.025)
 
 
 @dataclass(frozen=True)
@@ -76,11 +78,42 @@ def _grasp(body: Body, others: Sequence[Body], home: Bin, opening: float, yaw: f
     room = (opening - width) / 2 - SLACK - abs(float(shift @ direction[:2]))
     along = float(np.linalg.norm(shift - (shift @ direction[:2]) * direction[:2]))
     room = min(room, FINGER_REACH[0] / 2 - along)
+    room = min(room, _room_beside(position, direction[:2], others, opening))
+    height = max(float(body.position[2]) - DEPTH, LOWEST_GRASP)
+    return Grasp(np.append(position, height), float(yaw), room), width
+
+
+def fold_grasp(top: np.ndarray, along: float, others: Sequence[Body], home: Bin, opening: float) -> Grasp:
+    """Return the grasp across a fold of the cloth with the most room for the fingers.
+
+    Args:
+        top: Middle of the fold's top, `(3,)` m.
+        along: Direction of the fold, rad about the vertical.
+        others: Everything else that lies about.
+        home: Bin it lies in.
+        opening: Width between the open fingers, m.
+    """
+    yaw = float((along + np.pi / 2) % np.pi - np.pi / 2)
+    direction, across = np.array([np.cos(yaw), np.sin(yaw)]), np.array([np.sin(yaw), -np.cos(yaw)])
+
+    def at(offset: float) -> Grasp:
+        middle = top[:2] + offset * direction
+        position = np.clip(middle, *inner_bounds(home, (yaw,)))
+        # Walls may push the open fingers off the fold, as long as it stays between them.
+        room = min(opening / 2 - SLACK - abs(float((position - middle) @ across)), ENOUGH_ROOM)
+        room = min(room, _room_beside(position, across, others, opening))
+        return Grasp(np.append(position, max(float(top[2]) - FOLD_DEPTH, LOWEST_GRASP)), yaw, room)
+
+    return max(map(at, FOLD_OFFSETS), key=lambda grasp: grasp.room)
+
+
+def _room_beside(position: np.ndarray, direction: np.ndarray, others: Sequence[Body], opening: float) -> float:
+    """Return how far the open fingers are from the nearest obstacle, m, when they open along a direction `(2,)`."""
+    room = np.inf
     for side in (-1, 1):
-        finger = position + side * (opening + FINGER_THICKNESS) / 2 * direction[:2]
+        finger = position + side * (opening + FINGER_THICKNESS) / 2 * direction
         for other in others:
             gap = finger - other.position[:2]
             distance = float(np.hypot(*gap))
             room = min(room, distance - other.reach(float(np.arctan2(gap[1], gap[0]))) - FINGER_THICKNESS)
-    height = max(float(body.position[2]) - DEPTH, LOWEST_GRASP)
-    return Grasp(np.append(position, height), float(yaw), room), width
+    return room

@@ -9,6 +9,7 @@ import numpy as np
 
 from mtopt_core.description.parts import Bin, Camera, CellTable, Colour, Form, Motion, Plate, Shape, box, cylinder
 from mtopt_core.description.urdf import urdf_text
+from mtopt_sim.cloth import add_cloth
 
 TIME_STEP_NS = 4_000_000
 STIFFNESS = (4500.0, 4500.0, 3500.0, 3500.0, 2000.0, 2000.0, 2000.0)
@@ -20,8 +21,9 @@ ARMATURE = 0.1
 FINGER_ARMATURE = 0.1
 COUPLING_REFERENCE, COUPLING_IMPEDANCE = (0.008, 1.0), (0.98, 0.999, 0.001, 0.5, 2.0)
 
-# Bits of contype and conaffinity: what stands still, what lies about, what grips.
-STANDING, LYING, GRIPPING = 1, 2, 4
+# Bits of contype and conaffinity: what stands still, what lies about, what grips, and the cloth, which does not touch
+# itself: a fold ends where its hinge does.
+STANDING, LYING, GRIPPING, CLOTH = 1, 2, 4, 8
 HIDDEN_GROUP, VISIBLE_GROUP = 3, 1
 
 OBJECT_FRICTION = (1.0, 0.01, 0.003)
@@ -64,7 +66,7 @@ class CellModel:
 
 
 def build_model(table: CellTable) -> CellModel:
-    """Compile the cell with one object of every category; a scene parks those it lacks."""
+    """Compile the cell with one object of every category, and its cloth if it has one; a scene parks what it lacks."""
     spec = mujoco.MjSpec.from_string(urdf_text(table.arm))
     _set_options(spec)
     _prepare_arm(spec, table)
@@ -82,6 +84,9 @@ def build_model(table: CellTable) -> CellModel:
                 geom.contype, geom.conaffinity = LYING, STANDING | LYING | GRIPPING
                 geom.condim = 6 if category.rolls else 4
                 geom.friction = OBJECT_FRICTION
+    for geom in add_cloth(spec, table.cloth) if table.cloth else ():
+        geom.contype, geom.conaffinity = CLOTH, STANDING | LYING | GRIPPING
+        geom.condim, geom.friction, geom.group = 4, OBJECT_FRICTION, VISIBLE_GROUP
     for camera in table.cameras:
         _add_camera(spec, camera)
     model = spec.compile()

@@ -10,6 +10,7 @@ import numpy as np
 from mtopt_core.description.parts import CellTable
 from mtopt_core.kinematics import rotation_from_rpy
 from mtopt_core.trajectory import Trajectory
+from mtopt_sim.cloth import ClothPlacement, ClothState
 from mtopt_sim.errors import SimulationError
 from mtopt_sim.geometry import narrowest
 from mtopt_sim.grasping import Body
@@ -46,12 +47,14 @@ class Plant:
         parts: The model and where its parts are.
         data: MuJoCo's state.
         stamp: The clock, ns.
+        cloth: The cloth; none in a cell without.
     """
 
     def __init__(self, table: CellTable) -> None:
         self.parts = build_model(table)
         self.data = mujoco.MjData(self.parts.model)
         self.stamp = CLOCK_START_NS
+        self.cloth = ClothState(self.parts.model, self.data, table.cloth) if table.cloth else None
         self._table = table
         self._names = tuple(category.name for category in table.categories)
         self._tip = self.parts.model.body(table.arm.tip).id
@@ -88,7 +91,7 @@ class Plant:
         rotation = self.data.xmat[self._tip].reshape(3, 3)
         return float(np.arctan2(rotation[1, 0], rotation[0, 0]))
 
-    def place(self, joints: np.ndarray, objects: Mapping[str, Placement]) -> None:
+    def place(self, joints: np.ndarray, objects: Mapping[str, Placement], cloth: ClothPlacement | None = None) -> None:
         """Put the arm, its gripper open, and objects into place; the others float, asleep, where no camera looks."""
         mujoco.mj_resetData(self.parts.model, self.data)
         self._finger_goal = self._table.arm.finger_open
@@ -98,6 +101,8 @@ class Plant:
         for index, name in enumerate(self._names):
             self.parts.model.body_gravcomp[self.parts.object_bodies[index]] = name not in objects
             self._set_pose(name, objects.get(name, Placement(PARKED + np.array([0, 0.3 * index, 0]), np.eye(3))))
+        if self.cloth is not None:
+            self.cloth.place(cloth)
         mujoco.mj_forward(self.parts.model, self.data)
 
     def put_into_hand(self, name: str, lying: np.ndarray, offset: np.ndarray) -> None:
@@ -113,6 +118,27 @@ class Plant:
         turn = rotation_from_rpy(0.0, 0.0, self.yaw - np.pi / 2 - across)
         self.parts.model.body_gravcomp[self._body(name)] = 0.0
         self._set_pose(name, Placement(self.tip_position + hand @ offset, turn @ lying))
+        self._close_around(width)
+
+    def put_cloth_into_hand(self, cloth: ClothPlacement, above: float) -> None:
+        """Hang the cloth by its fold between the fingers and let them close on it.
+
+        Args:
+            cloth: How it is creased.
+            above: Height of the fold's top over the tip, m.
+
+        Raises:
+            SimulationError: The cell has no cloth.
+        """
+        if self.cloth is None:
+            raise SimulationError('the cell has no cloth')
+        top = self.tip_position + np.array([0.0, 0.0, above])
+        # The fingers close along the hand's y axis, across the fold.
+        self.cloth.hang(cloth.rest, top, self.yaw + np.pi / 2)
+        self._close_around(2 * self.cloth.thickness)
+
+    def _close_around(self, width: float) -> None:
+        """Close the fingers from just beside what is that wide, m."""
         self.data.qpos[self.parts.finger_dofs] = min(width / 2 + GRASP_GAP, self._finger_goal)
         self._finger_goal = 0.0
         self.data.ctrl[-1] = self._finger_goal
@@ -160,25 +186,41 @@ class Plant:
         if any(self.data.warning[kind].number for kind in _DIVERGED):
             raise SimulationError('the physics diverged; reset the cell')
 
+    def bodies(self, name: str) -> list[Body]:
+        """Return the rigid parts of an object, or of the cloth, where they are."""
+        cloth = self._cloth_called(name)
+        return cloth.strips if cloth else [self.body(name)]
+
     def body(self, name: str) -> Body:
-        """Return an object where it is."""
+        """Return a rigid object where it is."""
         index = self._body(name)
         rotation = self.data.xmat[index].reshape(3, 3).copy()
         return Body(self._table.category(name).shapes, self.data.xpos[index].copy(), rotation)
 
+    def position(self, name: str) -> np.ndarray:
+        """Return the middle of an object, or the cloth's centre of mass, `(3,)` m."""
+        cloth = self._cloth_called(name)
+        return cloth.position if cloth else self.data.xpos[self._body(name)].copy()
+
     def touching(self, name: str) -> set[int]:
-        """Return the parts of the gripper, MuJoCo's indices of bodies, that touch an object."""
-        bodies = self.parts.model.geom_bodyid[self.data.contact.geom]
-        beside = np.concatenate(
-            [bodies[bodies[:, 0] == self._body(name), 1], bodies[bodies[:, 1] == self._body(name), 0]]
-        )
+        """Return the parts of the gripper, MuJoCo's indices of bodies, that touch an object or the cloth."""
+        bodies, cloth = self.parts.model.geom_bodyid[self.data.contact.geom], self._cloth_called(name)
+        own = np.isin(bodies, cloth.bodies if cloth else self._body(name))
+        beside = np.concatenate([bodies[own[:, 0], 1], bodies[own[:, 1], 0]])
         return set(beside.tolist()).intersection(self.parts.touching_bodies.tolist())
 
+    def is_covered(self, name: str) -> bool:
+        """Return whether the cloth lies over an object's middle, seen from above."""
+        return self.cloth is not None and name in self._names and self.cloth.lies_over(self.position(name))
+
     def on_plate(self, name: str) -> np.ndarray:
-        """Return x and y `(2,)`, m, of an object's centre of mass in the plate's frame."""
-        plate = self.parts.plate_body
-        offset = self.data.xipos[self._body(name)] - self.data.xpos[plate]
-        return (self.data.xmat[plate].reshape(3, 3).T @ offset)[:2]
+        """Return x and y `(2,)`, m, of the centre of mass of an object or the cloth in the plate's frame."""
+        plate, cloth = self.parts.plate_body, self._cloth_called(name)
+        centre = cloth.position if cloth else self.data.xipos[self._body(name)]
+        return (self.data.xmat[plate].reshape(3, 3).T @ (centre - self.data.xpos[plate]))[:2]
+
+    def _cloth_called(self, name: str) -> ClothState | None:
+        return self.cloth if self._table.cloth is not None and name == self._table.cloth.name else None
 
     def _body(self, name: str) -> int:
         return int(self.parts.object_bodies[self._names.index(name)])

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from mtopt_core.description.cell_table import RIGHT_BIN
-from mtopt_core.description.parts import Category, CellTable
+from mtopt_core.description.parts import Category, CellTable, Cloth, Vector
 from mtopt_core.kinematics import rotation_from_rpy
-from mtopt_sim.geometry import lowest_point, radius
+from mtopt_sim.cloth import ClothPlacement, creased, pose
+from mtopt_sim.geometry import lowest_point, radius, reach
 
 Objects = Collection[str] | tuple[int, int] | None
+Circle = tuple[np.ndarray, float]
+"""A middle `(2,)` and a radius, m: where something lies."""
 
 PLACES_TRIED = 24
 DROP_HEIGHT = 0.003
@@ -21,6 +25,11 @@ WALL_GAP = 0.012
 PLATE_SLACK = 0.004
 # As laid the bottom section is nearest to the robot: the names of the sections are as seen from there.
 PLATE_YAW, PLATE_TURN = -np.pi / 2, 0.5
+
+# Objects beside a cloth that lies in the bin.
+BESIDE_CLOTH = 2
+# What is to be covered is no higher than this, m: off a bottle a cloth of plates slides.
+COVERED_HEIGHT = 0.09
 
 OBJECT_TINT, SURFACE_TINT = 0.05, 0.03
 CAMERA_SHIFT, CAMERA_TURN = 0.004, 0.012
@@ -69,34 +78,47 @@ class Scene:
         plate_position: `(2,)` m.
         plate_yaw: rad.
         look: Colours, light and cameras.
+        cloth: How the cloth lies, and, in the hand, is creased; none for no cloth.
     """
 
     objects: dict[str, Placement]
     plate_position: np.ndarray
     plate_yaw: float
     look: Look
+    cloth: ClothPlacement | None = None
 
 
-def draw_scene(table: CellTable, objects: Objects, require: str | None, rng: np.random.Generator) -> Scene:
+def draw_scene(
+    table: CellTable, objects: Objects, require: str | None, rng: np.random.Generator, held: bool = False
+) -> Scene:
     """Draw a scene.
 
     Args:
         table: The cell.
         objects: Categories to lay out; or the smallest and largest number of them; or none, for each category with
             its own probability and at least one.
-        require: Category that is laid out in any case.
+        require: Category that is laid out in any case; or the cloth, which no other scene has, and beside which there
+            are fewer objects.
         rng: Source of everything drawn.
+        held: Whether a cloth that is required will be in the hand, with one object in the bin.
     """
     names = _choose(table, objects, rng)
-    if require is not None and require not in names:
+    cloth: ClothPlacement | None = None
+    taken: list[Circle] = []
+    if table.cloth is not None and require == table.cloth.name:
+        names = [_coverable(table, names, rng)] if held else names[:BESIDE_CLOTH]
+        cloth, circles = _lay_cloth(table, table.cloth, rng)
+        taken = [] if held else circles
+    elif require is not None and require not in names:
         names.append(require)
     home = table.bin(table.plate.bin)
     slack = np.array(home.inside) / 2 - table.plate.radius - table.plate.thickness / 2 - PLATE_SLACK
     return Scene(
-        objects=place_objects(table, names, rng),
+        objects=place_objects(table, names, rng, taken),
         plate_position=home.centre + rng.uniform(-slack, slack),
         plate_yaw=float(PLATE_YAW + rng.uniform(-PLATE_TURN, PLATE_TURN)),
         look=_draw_look(table, rng),
+        cloth=cloth,
     )
 
 
@@ -106,11 +128,13 @@ def resting_rotation(category: Category, rng: np.random.Generator) -> np.ndarray
     return rotation_from_rpy(0.0, 0.0, rng.uniform(-np.pi, np.pi)) @ lying
 
 
-def place_objects(table: CellTable, names: Collection[str], rng: np.random.Generator) -> dict[str, Placement]:
-    """Lay objects into the right bin: apart where there is room, else dropped onto the others."""
+def place_objects(
+    table: CellTable, names: Collection[str], rng: np.random.Generator, taken: Collection[Circle] = ()
+) -> dict[str, Placement]:
+    """Lay objects into the right bin: off what is taken and apart where there is room, else dropped onto the others."""
     home = table.bin(RIGHT_BIN)
     placed: dict[str, Placement] = {}
-    circles: list[tuple[np.ndarray, float]] = []
+    circles = list(taken)
     floor = 0.0
     for name in names:
         category = table.category(name)
@@ -126,6 +150,39 @@ def place_objects(table: CellTable, names: Collection[str], rng: np.random.Gener
         placed[name] = Placement(np.append(places[best], height), rotation)
         circles.append((places[best], size))
     return placed
+
+
+def _lay_cloth(table: CellTable, cloth: Cloth, rng: np.random.Generator) -> tuple[ClothPlacement, list[Circle]]:
+    """Lay the cloth into the right bin, with one fold; return it and the circles it takes."""
+    home = table.bin(RIGHT_BIN)
+    fold, yaw = int(rng.choice(cloth.folds)), float(rng.uniform(-np.pi, np.pi))
+    slopes = creased(cloth, fold, float(rng.uniform(*cloth.slope)))
+    along, width = rotation_from_rpy(0.0, 0.0, yaw)[:2, 0], cloth.strip[1]
+    edges = cloth.strip[0] * np.cumsum([0.0, *np.cos(slopes)])
+    ends = np.array([edges[0], edges[-1]]) - edges[fold + 1]
+    # Where the top of the fold may be for both ends, as wide as they are, to lie between the walls.
+    margin = np.abs(along[::-1]) * width / 2 + WALL_GAP
+    low = home.centre - np.array(home.inside) / 2 + margin - np.minimum(0.0, along * ends[:, None]).min(axis=0)
+    high = home.centre + np.array(home.inside) / 2 - margin - np.maximum(0.0, along * ends[:, None]).max(axis=0)
+    place = rng.uniform(low, high)
+    top = np.append(place, cloth.strip[0] * np.sin(slopes[fold]) + DROP_HEIGHT)
+    middles = place + np.linspace(ends[0], ends[1], 5)[1:-1, None] * along
+    return ClothPlacement(pose(cloth, slopes, fold, top, yaw), np.diff(slopes)), [(one, width / 2) for one in middles]
+
+
+def _coverable(table: CellTable, names: Sequence[str], rng: np.random.Generator) -> str:
+    """Return the first of the names, or else any category, that a cloth can lie over."""
+    low = [
+        category.name
+        for category in table.categories
+        if max(map(partial(_height, category), category.resting)) < COVERED_HEIGHT
+    ]
+    return next((name for name in names if name in low), str(rng.choice(low)))
+
+
+def _height(category: Category, lying: Vector) -> float:
+    up = rotation_from_rpy(*lying)[2]
+    return reach(category.shapes, up) + reach(category.shapes, -up)
 
 
 def _choose(table: CellTable, objects: Objects, rng: np.random.Generator) -> list[str]:

@@ -23,6 +23,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from mtopt_core.configuration import CAMERAS
 from mtopt_core.episode import Outcome, Verdict
+from mtopt_core.description.cloth_table import table_for
 from mtopt_core.errors import MtoptError
 from mtopt_core.tasks import load_tasks
 from mtopt_core.trajectory import Trajectory
@@ -59,7 +60,8 @@ class SimulatorNode(Node):
         tasks_file = self.value('tasks_file')
         self._tasks = load_tasks(Path(tasks_file) if tasks_file else None)
         objects = tuple(name for name in self.value('objects') if name)
-        self._cell = Cell(self.value('image_size'), self.value('cameras'), objects or None)
+        table = table_for(self._tasks)
+        self._cell = Cell(self.value('image_size'), self.value('cameras'), objects or None, table)
         arm = self._cell.table.arm
         self._joints = [*self._cell.kinematics.joint_names, arm.finger_joint]
         self._pairs = CommandPairs(self._cell.kinematics.joint_names, arm.finger_joint)

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from mtopt_core.tasks import load_tasks
+from mtopt_core.tasks import find_tasks_file, load_tasks
 from mtopt_sim.outcomes import ObjectState, outcomes
 
 TASKS = load_tasks()
+WITH_CLOTH = load_tasks(find_tasks_file('tasks_with_cloth.yaml'))
 LYING = ObjectState(lowest=0.0, held=False, touched=False, section=None)
 HELD = ObjectState(lowest=0.2, held=True, touched=True, section=None)
 
@@ -53,3 +54,28 @@ def test_the_object_the_episode_began_with_solves_its_section(section):
 )
 def test_what_does_not_rest_on_the_plate_is_not_placed(state):
     assert solved('milk', milk=state) == set()
+
+
+LET_GO = ObjectState(lowest=0.0, held=False, touched=False, section=None)
+COVERED = ObjectState(lowest=0.0, held=False, touched=False, section=None, covered=True)
+
+
+@pytest.mark.parametrize(
+    ('placed', 'cloth', 'can', 'expected'),
+    [
+        ('cloth', LET_GO, COVERED, True),
+        ('cloth', LET_GO, LYING, False),
+        ('cloth', HELD, COVERED, False),
+        ('can', LET_GO, COVERED, False),
+        (None, LET_GO, COVERED, False),
+    ],
+    ids=['over it', 'beside it', 'in the hand', 'another was held', 'nothing was held'],
+)
+def test_an_object_is_covered_by_the_cloth_the_episode_began_with_once_it_is_let_go(placed, cloth, can, expected):
+    found = outcomes(WITH_CLOTH, {'cloth': cloth, 'can': can}, placed)
+    assert found['cover-object'] == expected
+
+
+def test_a_held_cloth_solves_lift_cloth_and_lift_any():
+    found = outcomes(WITH_CLOTH, {'cloth': HELD, 'can': LYING}, None)
+    assert {task for task, solved in found.items() if solved} == {'lift-cloth', 'lift-any'}

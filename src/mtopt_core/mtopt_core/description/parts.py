@@ -253,6 +253,35 @@ class Category:
 
 
 @dataclass(frozen=True)
+class Cloth:
+    """A cloth: strips of thin plate side by side along its x axis, joined by hinges along y that springs keep creased.
+
+    It lies flat but for one fold, two neighbouring strips that lean on each other like a roof: a gripper can pinch it.
+
+    Attributes:
+        name: As in the task file, beside the categories.
+        strips: Number of strips.
+        strip: Lengths of one along x, y and z, m.
+        mass: kg.
+        colours: Of the strips, taking turns.
+        folds: Hinges, counted from 0, that can be the top of the fold; one is drawn for each scene.
+        slope: Smallest and largest slope of the fold's sides, rad.
+        stiffness: Of a hinge's spring, N m/rad.
+        damping: Of a hinge, N m s/rad.
+    """
+
+    name: str
+    strips: int
+    strip: Vector
+    mass: float
+    colours: tuple[Colour, ...]
+    folds: tuple[int, ...]
+    slope: tuple[float, float]
+    stiffness: float
+    damping: float
+
+
+@dataclass(frozen=True)
 class Camera:
     """A camera, looking from `position` at `target`, its picture's upper edge towards `up`.
 
@@ -275,7 +304,7 @@ class Camera:
 
 @dataclass(frozen=True)
 class CellTable:
-    """Everything that stands in the cell."""
+    """Everything that stands in the cell; the cloth, where there is one, only in scenes that ask for it."""
 
     arm: Arm
     bins: tuple[Bin, ...]
@@ -283,6 +312,12 @@ class CellTable:
     categories: tuple[Category, ...]
     cameras: tuple[Camera, ...]
     table_colour: Colour
+    cloth: Cloth | None = None
+
+    @property
+    def object_names(self) -> tuple[str, ...]:
+        """Names of everything that a scene can be asked to hold."""
+        return (*(category.name for category in self.categories), *((self.cloth.name,) if self.cloth else ()))
 
     def bin(self, name: str) -> Bin:
         """Return the bin of that name."""
