@@ -11,6 +11,7 @@ import numpy as np
 
 from mtopt_bringup.episode_workers import ROBOT
 from mtopt_core.configuration import CAMERAS, CellConfiguration
+from mtopt_core.description.cloth_table import CLOTH
 from mtopt_core.episode import Action, Episode, EpisodeInfo, Observation, Outcome, Step, Verdict
 from mtopt_core.step_planner import StepPlanner
 from mtopt_core.tasks import TaskSet
@@ -18,7 +19,8 @@ from mtopt_policy.episode_control import EpisodeControl
 from mtopt_policy.policy import Policy
 from mtopt_sim.cell import Cell
 
-PLACE = 'place'
+HOLDING = ('place', 'cover')
+"""Skills whose episodes start with an object in the hand."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,9 @@ class SimulatedRobot:
         object_present: bool = False,
         witness: Witness | None = None,
     ) -> SimulatedEpisode:
-        """Reset the scene and run one episode; a place episode starts with an object in the hand.
+        """Reset the scene and run one episode; one of the `HOLDING` skills starts with an object in the hand.
+
+        What a scene holds only when it is asked for, the cloth, is there whenever the task is about it.
 
         Args:
             policy: Who decides.
@@ -102,8 +106,8 @@ class SimulatedRobot:
         self.cell.reset(
             seed,
             region=self._tasks.skills[skill].start_region,
-            holding=skill == PLACE,
-            require=category if object_present else None,
+            holding=skill in HOLDING,
+            require=category if object_present or category == CLOTH.name else None,
         )
         control = EpisodeControl(policy, task, seed, self._configuration.step)
         observation = self._observe(self._views)

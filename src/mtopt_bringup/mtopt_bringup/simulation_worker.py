@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 
-import numpy as np
 import torch
 
 from mtopt_bringup.episode_workers import Job, Result, Workplace
 from mtopt_bringup.film import Film, filming
 from mtopt_bringup.film_moment import Titles
+from mtopt_bringup.object_aim import ObjectAim
 from mtopt_bringup.simulation_episode import SimulatedRobot
 from mtopt_core.configuration import CAMERAS, MAIN, WRIST
-from mtopt_core.description.cell_table import CELL, RIGHT_BIN
+from mtopt_core.description.cloth_table import table_for
 from mtopt_core.episode_bag import write_episode
-from mtopt_core.tasks import TaskSet
 from mtopt_policy.action_space import ActionSpace
 from mtopt_policy.policies import LEARNED, choose_policy
 from mtopt_policy.policy import Policy
 from mtopt_policy.q_policy import QFunctionPolicy
-from mtopt_policy.scripted import ScriptedPolicy, Target
+from mtopt_policy.scripted import ScriptedPolicy
 from mtopt_sim.cell import Cell
 
 SCRIPTED_SHARE = 0.5
@@ -27,10 +26,6 @@ SCRIPTED_SHARE = 0.5
 
 SCRIPTED_VIEWS = {MAIN, WRIST}
 """Cameras recorded at every step though the scripted policy sees nothing: those a policy will learn from."""
-
-
-TURN_PER_METRE = 20.0
-"""Error of an aimed yaw per error of the position, rad/m: 0.1 rad beside 5 mm."""
 
 
 class Worker:
@@ -54,7 +49,7 @@ class Worker:
         spaces = [policy.manifest.action_space for policy in self._learned.values()]
         space = spaces[0] if spaces else getattr(ActionSpace, workplace.setting)(configuration.step)
         wanted = SCRIPTED_VIEWS.union(*(policy.views for policy in self._learned.values()))
-        cell = Cell(image_size=workplace.image_size or 1, objects=workplace.objects)
+        cell = Cell(image_size=workplace.image_size or 1, objects=workplace.objects, table=table_for(tasks))
         aim = None if workplace.aim is None else ObjectAim(cell, tasks, workplace.aim)
         self._scripted = ScriptedPolicy(tasks, space, aim=aim)
         views = tuple(camera for camera in CAMERAS if camera in wanted)
@@ -97,36 +92,3 @@ class Worker:
         if name in self._learned:
             return self._learned[name]
         return choose_policy(name, self._scripted, self._learned.get(LEARNED), SCRIPTED_SHARE)
-
-
-class ObjectAim:
-    """Tells the scripted policy what to go for: the best grasp of an object of the scene, with an error.
-
-    Not what a camera sees but what the simulator knows, so a teacher better than the paper's crude script. When
-    placing, nothing is told.
-
-    Args:
-        cell: Where the objects are.
-        tasks: Which object a task is about.
-        error: Standard deviation of the position in each direction, m.
-    """
-
-    def __init__(self, cell: Cell, tasks: TaskSet, error: float) -> None:
-        self._cell = cell
-        self._tasks = tasks
-        self._error = error
-
-    def __call__(self, task: str, rng: np.random.Generator) -> Target | None:
-        """Return a grasp of the task's object, else of one in the right bin, with room for the fingers if any has."""
-        home = CELL.bin(RIGHT_BIN)
-        there = [name for name, position in self._cell.object_positions().items() if home.contains(*position[:2])]
-        if not there or self._cell.gripper_closed:
-            return None
-        wanted = self._tasks[task].object
-        grasps = [self._cell.grasp(name) for name in ([wanted] if wanted in there else there)]
-        free = [grasp for grasp in grasps if grasp.room > 0] or grasps
-        grasp = free[rng.integers(len(free))]
-        return Target(
-            grasp.position + rng.normal(0.0, self._error, 3),
-            grasp.yaw + rng.normal(0.0, TURN_PER_METRE * self._error),
-        )

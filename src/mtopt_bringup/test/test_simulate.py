@@ -20,7 +20,7 @@ from mtopt_core.episode_bag import episode_ids, read_episode, read_outcomes
 from mtopt_core.images import decode_jpeg
 from mtopt_core.label_store import DEFAULT_SOURCES, SIMULATOR, LabelStore
 from mtopt_core.paths import DataFolder
-from mtopt_core.tasks import load_tasks
+from mtopt_core.tasks import find_tasks_file, load_tasks
 
 EPISODES = 6
 SIZE = 32
@@ -116,6 +116,19 @@ def test_an_aim_makes_a_better_teacher():
         return sum(worker.run(job).solved for job in jobs)
 
     assert successes(0.0) > successes(None) + 5
+
+
+@pytest.mark.parametrize('task', ['lift-cloth', 'cover-object'])
+def test_an_exact_aim_solves_what_the_cloth_is_for_more_often_than_not(task):
+    def rate(aim):
+        tasks = load_tasks(find_tasks_file('tasks_with_cloth.yaml'))
+        worker = Worker(Workplace(load_cell(), tasks, image_size=0, aim=aim))
+        return np.mean([worker.run(Job(seed, f'e{seed}', task, seed, 'scripted')).solved for seed in range(1000, 1080)])
+
+    aimed, crude = rate(0.0), rate(None)
+    print(f'{task}: exact aim {aimed:.0%}, no aim {crude:.0%}')
+    assert aimed > 0.5
+    assert crude < 0.3
 
 
 def test_ctrl_c_ends_with_whole_bags_and_their_outcomes(tmp_path):

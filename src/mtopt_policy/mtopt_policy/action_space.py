@@ -38,8 +38,8 @@ class Choice(IntEnum):
 NO_DECISIONS = (Source.ENDING, Source.REFLEX)
 """Sources of actions that follow from the one before; nobody chose them."""
 
-FINISHING = {'lift': Choice.CLOSE, 'place': Choice.OPEN}
-ENDING_STEPS = {'lift': 2, 'place': 1}
+FINISHING = {'lift': Choice.CLOSE, 'place': Choice.OPEN, 'cover': Choice.OPEN}
+ENDING_STEPS = {'lift': 2, 'place': 1, 'cover': 1}
 
 
 class ActionSpace(BaseModel):
