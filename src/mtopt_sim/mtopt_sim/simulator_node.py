@@ -22,8 +22,8 @@ from sensor_msgs.msg import Image, JointState
 from trajectory_msgs.msg import JointTrajectory
 
 from mtopt_core.configuration import CAMERAS
-from mtopt_core.episode import Outcome, Verdict
 from mtopt_core.description.cloth_table import table_for
+from mtopt_core.episode import Outcome, Verdict
 from mtopt_core.errors import MtoptError
 from mtopt_core.tasks import load_tasks
 from mtopt_core.trajectory import Trajectory
