@@ -28,7 +28,7 @@ from mtopt_core.errors import ConfigurationError
 from mtopt_core.label_store import SIMULATOR, LabelStore
 from mtopt_core.paths import DataFolder
 from mtopt_core.progress import Report, progress_bar, silent
-from mtopt_core.tasks import TaskSet, load_tasks
+from mtopt_core.tasks import TASKS_FILE, TaskSet, find_tasks_file, load_tasks
 from mtopt_policy.manifest import PolicyManifest
 from mtopt_policy.policies import LEARNED, MIXTURE, SCRIPTED
 
@@ -56,6 +56,9 @@ def evaluate(
         list[Policy] | None, typer.Option(help='Evaluate the script, the learned policies (the default), or both.')
     ] = None,
     tasks: Annotated[str, typer.Option(help='uniform for all, or names separated by commas.')] = UNIFORM,
+    tasks_file: Annotated[
+        str, typer.Option(help='All tasks there are: a task file, or one of those in `config/`.')
+    ] = TASKS_FILE,
     episodes: Annotated[int, typer.Option(min=1, help='Per task and policy.')] = 100,
     seed: Annotated[int, typer.Option(min=0, help='Same seed, same scenes and start poses, for every policy.')] = 0,
     workers: Annotated[int, typer.Option(min=0, help='Processes; 0 takes one per core.')] = 0,
@@ -76,7 +79,7 @@ def evaluate(
 
     Example: `mtopt evaluate --checkpoint mine=out/models/policy --checkpoint theirs=out/other/policy`
     """
-    known = load_tasks()
+    known = load_tasks(find_tasks_file(tasks_file))
     checkpoints = named_checkpoints(checkpoint or (), known)
     workplace = Workplace(
         load_cell(),

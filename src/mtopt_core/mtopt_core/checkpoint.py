@@ -65,6 +65,20 @@ class Manifest(BaseModel):
                 f'but this cell has {_listed(ours)}; use the task file it was trained with, or train again'
             )
 
+    def require_extended(self, tasks: TaskSet) -> None:
+        """Check that a task set begins with these tasks, so that a network can grow to it.
+
+        Raises:
+            CheckpointError: Tasks or skills differ, or their order does; the message lists both.
+        """
+        theirs = list(zip(self.tasks, self.skills, strict=False))
+        ours = [(task.name, task.skill) for task in tasks.tasks]
+        if ours[: len(theirs)] != theirs:
+            raise CheckpointError(
+                f'{self.kind} {self.version} was trained for tasks {_listed(theirs)}, '
+                f'which {_listed(ours)} does not extend; a task file that does begins with these tasks, in their order'
+            )
+
 
 def _listed(tasks: list[tuple[str, str]]) -> str:
     return ', '.join(f'{name} ({skill})' for name, skill in tasks)

@@ -13,6 +13,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from mtopt_core.errors import ConfigurationError, UnknownTaskError
 from mtopt_core.paths import shipped
 
+TASKS_FILE = 'tasks.yaml'
+"""The task file in `config/` that everything uses unless told otherwise."""
+
 
 class Skill(BaseModel):
     """A set of tasks that share semantics and dynamics (paper section IV-B).
@@ -118,7 +121,7 @@ def load_tasks(path: Path | None = None) -> TaskSet:
     Raises:
         ConfigurationError: The file cannot be read or breaks a rule; the message names file and field.
     """
-    path = path or shipped('config', 'tasks.yaml')
+    path = path or shipped('config', TASKS_FILE)
     try:
         return TaskSet.model_validate(yaml.safe_load(path.read_text()))
     except (OSError, yaml.YAMLError, ValidationError) as error:

@@ -16,7 +16,7 @@ from mtopt_core.configuration import load_cell
 from mtopt_core.label_store import DEFAULT_SOURCES
 from mtopt_core.paths import DataFolder
 from mtopt_core.progress import progress_bar
-from mtopt_core.tasks import load_tasks
+from mtopt_core.tasks import TASKS_FILE, find_tasks_file, load_tasks
 from mtopt_policy.learner.display import Display, print_data, print_measured
 from mtopt_policy.learner.impersonation import Impersonation
 from mtopt_policy.learner.training import Training, TrainingOptions
@@ -48,8 +48,16 @@ def train(
     outcomes: Annotated[
         str, typer.Option(help='Whose outcomes count, the first that has one: human, detector, simulator.')
     ] = ','.join(DEFAULT_SOURCES),
+    tasks_file: Annotated[
+        str, typer.Option(help='All tasks the policy knows: a task file, or one of those in `config/`.')
+    ] = TASKS_FILE,
     start: Annotated[
-        Path | None, typer.Option('--from', help='Policy to start from: a checkpoint, or a folder of them.')
+        Path | None,
+        typer.Option(
+            '--from',
+            help='Policy to start from: a checkpoint, or a folder of them. Where the task file adds tasks after the '
+            'ones it knows, it grows.',
+        ),
     ] = None,
     change: Annotated[
         list[str] | None, typer.Option('--set', help='Change a value of the preset: --set targets.discount=0.75')
@@ -71,7 +79,7 @@ def train(
         TrainingOptions(
             data=DataFolder(bags),
             out=out,
-            tasks=load_tasks(),
+            tasks=load_tasks(find_tasks_file(tasks_file)),
             cell=load_cell(),
             preset=preset,
             overrides=tuple(change or ()),

@@ -26,6 +26,7 @@ from mtopt_policy.action_space import ActionSpace
 from mtopt_policy.learner.checkpoints import TrainerManifest, TrainingFolder
 from mtopt_policy.learner.configuration import load_trainer
 from mtopt_policy.learner.episode_store import EpisodeStore
+from mtopt_policy.learner.growing import grown
 from mtopt_policy.learner.impersonation import Impersonation
 from mtopt_policy.learner.learner import Learner
 from mtopt_policy.learner.log_replay import LogReplay
@@ -61,7 +62,8 @@ class TrainingOptions:
         impersonation: Impersonation function.
         learn: Names of the tasks to learn, none for all; the one-hot has a place for every task all the same.
         sources: Whose outcomes count, the first that has one.
-        start: Checkpoint of a policy to start from, or a folder of them, whose newest is taken.
+        start: Checkpoint of a policy to start from, or a folder of them, whose newest is taken. It may know fewer
+            tasks: the first ones, in the same order.
         follow: Whether bags and outcomes that arrive during the training are taken in. Without, a run can be repeated:
             the same data and seed give the same weights.
     """
@@ -273,15 +275,16 @@ class Training:
             ) from None
 
     def _start(self) -> QNetwork:
-        """Return a new network, or that of the policy to start from."""
+        """Return a new network, or that of the policy to start from, grown to the tasks it does not know yet."""
         torch.manual_seed(self.configuration.seed)
         network = QNetwork(self._network_configuration)
         if self.options.start is not None:
             path = newest_checkpoint(self.options.start) or self.options.start
             weights, manifest = load_checkpoint(path, PolicyManifest)
-            self._require_fit(manifest, path)
+            manifest.require_extended(self.options.tasks)
+            self._require_same(manifest, path)
             try:
-                network.load_state_dict(weights)
+                network.load_state_dict(grown(weights, network))
             except RuntimeError as error:
                 raise CheckpointError(f'{path} has other weights than its manifest says: {error}') from None
             self._started_from = manifest.version
@@ -291,7 +294,8 @@ class Training:
         found = self.folder.load_state()
         if found is not None:
             state, manifest = found
-            self._require_fit(manifest, self.options.out)
+            manifest.require_fit(self.options.tasks)
+            self._require_same(manifest, self.options.out)
             if manifest.configuration.optimizer.method != self.configuration.optimizer.method:
                 raise CheckpointError(
                     f'{self.options.out} was trained with optimizer {manifest.configuration.optimizer.method}; '
@@ -300,10 +304,11 @@ class Training:
             self.learner.restore(state, manifest.step, same_store=manifest.store == self.store.identity)
             self._started_from = manifest.started_from
 
-    def _require_fit(self, manifest: PolicyManifest | TrainerManifest, path: Path) -> None:
-        manifest.require_fit(self.options.tasks)
+    def _require_same(self, manifest: PolicyManifest | TrainerManifest, path: Path) -> None:
+        """Check that a checkpoint is of this network, the number of tasks excepted, and of this action space."""
+        network = manifest.network.model_copy(update={'tasks': len(self.options.tasks)})
         for name, theirs, ours in (
-            ('network', manifest.network, self._network_configuration),
+            ('network', network, self._network_configuration),
             ('action space', manifest.action_space, self._action_space),
         ):
             if theirs != ours:
