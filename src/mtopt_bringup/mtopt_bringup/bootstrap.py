@@ -12,7 +12,8 @@ import typer
 from rich.console import Console
 
 from mtopt_bringup.stages import Stage, State, carry_out
-from mtopt_bringup.task_mixture import IMBALANCED
+from mtopt_bringup.task_mixture import IMBALANCED, UNIFORM
+from mtopt_core.tasks import TASKS_FILE
 
 Setting = Literal['eased', 'full']
 
@@ -57,6 +58,8 @@ class Plan:
         workers: Simulation processes; 0 for one per core.
         threads: CPU threads of training; 0 for all.
         setting: Action space.
+        tasks_file: All tasks there are.
+        tasks: Those that are tried: a mixture, as `mtopt simulate` takes it.
     """
 
     out: Path
@@ -65,6 +68,8 @@ class Plan:
     workers: int = 0
     threads: int = 0
     setting: Setting = 'eased'
+    tasks_file: str = TASKS_FILE
+    tasks: str = IMBALANCED
 
     @property
     def command(self) -> str:
@@ -72,7 +77,9 @@ class Plan:
         size = self.size
         sizes = f'--scripted {size.scripted} --rounds {size.rounds} --episodes {size.episodes} --steps {size.steps}'
         setting = '' if self.setting == 'eased' else f' --setting {self.setting}'
-        return f'mtopt bootstrap {sizes} --seed {self.seed}{setting}'
+        tasks_file = '' if self.tasks_file == TASKS_FILE else f' --tasks-file {self.tasks_file}'
+        tasks = '' if self.tasks == IMBALANCED else f' --tasks {self.tasks}'
+        return f'mtopt bootstrap {sizes} --seed {self.seed}{setting}{tasks_file}{tasks}'
 
 
 def bootstrap(
@@ -89,13 +96,19 @@ def bootstrap(
     setting: Annotated[
         Setting, typer.Option(help="Action space: eased learns in an hour, full is the paper's.")
     ] = 'eased',
+    tasks_file: Annotated[
+        str, typer.Option(help='All tasks there are: a task file, or one of those in `config/`.')
+    ] = TASKS_FILE,
+    tasks: Annotated[
+        str, typer.Option(help='imbalanced (mostly lift-any and place-any), uniform, or names separated by commas.')
+    ] = IMBALANCED,
 ) -> None:
     """Make a dataset from nothing: scripted episodes, then rounds of learning and collecting with what was learned.
 
     Tasks are drawn as unevenly as the paper's: mostly the two broad ones. The simulator's truth stands in for the
     success detector. Ctrl-C stops; the same command goes on from there.
     """
-    plan = Plan(out, Size(scripted, rounds, episodes, steps), seed, workers, threads, setting)
+    plan = Plan(out, Size(scripted, rounds, episodes, steps), seed, workers, threads, setting, tasks_file, tasks)
     console = Console()
     path = out / 'bootstrap.json'
     started = time.monotonic()
@@ -111,7 +124,8 @@ def stages_of(plan: Plan) -> list[Stage]:
     def simulate(round_number: int, number: int, *options: str) -> list[str]:
         series = plan.seed * SEEDS_PER_BOOTSTRAP + round_number
         return [
-            *('simulate', '--out', str(plan.out), '--tasks', IMBALANCED, '--workers', str(plan.workers)),
+            *('simulate', '--out', str(plan.out), '--tasks', plan.tasks, '--workers', str(plan.workers)),
+            *('--tasks-file', plan.tasks_file),
             *('--seed', str(series), '--episodes', str(number), '--setting', plan.setting, *options),
         ]
 
@@ -119,7 +133,8 @@ def stages_of(plan: Plan) -> list[Stage]:
         return [
             *('train', '--bags', str(plan.out), '--out', str(models), '--outcomes', 'simulator'),
             *('--steps', str(plan.size.steps * round_number), '--threads', str(plan.threads)),
-            *('--set', f'seed={plan.seed}', '--setting', plan.setting),
+            *('--set', f'seed={plan.seed}', '--setting', plan.setting, '--tasks-file', plan.tasks_file),
+            *(() if plan.tasks in (UNIFORM, IMBALANCED) else ('--tasks', plan.tasks)),
         ]
 
     learned = ('--policy', 'learned', '--checkpoint', str(models / 'policy'), '--exploration', str(EXPLORATION))

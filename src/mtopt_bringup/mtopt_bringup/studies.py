@@ -11,12 +11,16 @@ from dataclasses import dataclass, field, replace
 
 from mtopt_bringup.bootstrap import Setting
 from mtopt_core.errors import ConfigurationError
-from mtopt_core.tasks import TaskSet
+from mtopt_core.tasks import TASKS_FILE, TaskSet
 
 RARE = 'lift-sausage'
 """The rare lift of the paper's section VII-E."""
 
 BROAD = ('lift-any', 'place-any')
+
+NEW = ('lift-cloth', 'cover-object')
+WITH_NEW = 'tasks_with_cloth.yaml'
+"""The new tasks of the paper's section VII-F, and the task file that adds them to the others."""
 
 UNIFORM = ('--set', 'rebalancing.tasks=uniform', '--set', 'rebalancing.success_share=null')
 """No re-balancing: batches are as the data are."""
@@ -34,18 +38,23 @@ class Run:
         learned: Tasks it learns, empty for all; only these are evaluated.
         share_of_steps: Of the gradient steps asked for.
         setting: Action space of its dataset and of its policy.
+        tasks_file: All tasks its policy knows; with others than the usual ones its dataset is of those it learns alone.
+        start: Run whose policy it starts from, of the same seed; empty for none.
     """
 
     options: tuple[str, ...] = ()
     learned: tuple[str, ...] = ()
     share_of_steps: float = 1.0
     setting: Setting = 'eased'
+    tasks_file: str = TASKS_FILE
+    start: str = ''
 
     @property
     def arguments(self) -> tuple[str, ...]:
         """Of `mtopt train`, the tasks included."""
         setting = () if self.setting == 'eased' else ('--setting', self.setting)
-        return (*self.options, *setting, *(('--tasks', ','.join(self.learned)) if self.learned else ()))
+        tasks_file = () if self.tasks_file == TASKS_FILE else ('--tasks-file', self.tasks_file)
+        return (*self.options, *setting, *tasks_file, *(('--tasks', ','.join(self.learned)) if self.learned else ()))
 
 
 def _sharing(impersonation: str, *options: str) -> Run:
@@ -58,6 +67,10 @@ def _variant(*settings: str) -> Run:
 
 def _alone(impersonation: str, *tasks: str) -> Run:
     return Run(('--impersonation', impersonation), tasks)
+
+
+def _new(start: str = '') -> Run:
+    return Run(learned=NEW, share_of_steps=SHORT, tasks_file=WITH_NEW, start=start)
 
 
 MT_OPT = 'skill-rebalanced'
@@ -73,6 +86,8 @@ RUNS: Mapping[str, Run] = {
     'rare-alone': _alone('none', RARE),
     'rare-successes': _alone('successes', RARE),
     'rare-failures': _alone('skill', RARE),
+    'new-fine-tuned': _new(MT_OPT),
+    'new-alone': _new(),
     'short': Run(share_of_steps=SHORT),
     **{f'balance-{share}': _variant(f'rebalancing.success_share={share / 100}') for share in (10, 25, 75, 90)},
     'head-per-task': _variant('network.heads=per_task'),
@@ -97,6 +112,7 @@ class Study:
         title: What it asks.
         runs: Names in `RUNS`, in the order to show them; what the paper has of each, empty where it has nothing.
         tasks: Tasks that are compared; empty for all.
+        tasks_file: All tasks there are.
         seeds: Of the datasets and the trainings.
         notes: What to know when reading it beside the paper.
     """
@@ -104,6 +120,7 @@ class Study:
     title: str
     runs: Mapping[str, str]
     tasks: tuple[str, ...] = ()
+    tasks_file: str = TASKS_FILE
     seeds: tuple[int, ...] = (0, 1, 2)
     notes: tuple[str, ...] = field(default=())
 
@@ -146,6 +163,21 @@ STUDIES: Mapping[str, Study] = {
         },
         tasks=(RARE,),
         notes=('Paper: section VII-E; the successes of all tasks with own failures, then with all failures.',),
+    ),
+    'new-task': Study(
+        title='Does a policy of twelve tasks learn two new ones from few episodes, where those alone do not suffice?',
+        runs={
+            'new-fine-tuned': 'lift-cloth 0.70, cover-object 0.44 (verified)',
+            'new-alone': 'lift-cloth 0.33, cover-object 0.05 (verified)',
+        },
+        tasks=NEW,
+        tasks_file=WITH_NEW,
+        seeds=(0,),
+        notes=(
+            'Paper: section VII-F, 11,000 episodes of the one and 3,000 of the other.',
+            'Both runs learn from the same episodes of the new tasks; no other episode has a cloth.',
+            'The paper goes on learning the old tasks; here the fine-tuned policy only starts from their weights.',
+        ),
     ),
     'balance': Study(
         title='Which share of successes within a task?',

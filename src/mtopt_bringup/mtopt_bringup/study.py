@@ -13,14 +13,19 @@ from rich.console import Console
 from mtopt_bringup import bootstrap
 from mtopt_bringup.evaluation import Evaluation
 from mtopt_bringup.stages import Stage, State, carry_out
-from mtopt_bringup.studies import RUNS, STUDIES, Run, find_study
+from mtopt_bringup.studies import MT_OPT, RUNS, STUDIES, Run, find_study
 from mtopt_bringup.study_results import RunResult, load_result, rows_of_study
 from mtopt_bringup.study_tables import heading, markdown_table, markdown_tasks, terminal_table, write_figure
+from mtopt_bringup.task_mixture import IMBALANCED
+from mtopt_core.checkpoint import find_checkpoint
 from mtopt_core.errors import ConfigurationError
-from mtopt_core.tasks import load_tasks
+from mtopt_core.tasks import TASKS_FILE, find_tasks_file, load_tasks
 
 EVALUATION_SEED = 1000
 """Of every evaluation, so that all policies are tried on the same scenes; datasets have others."""
+
+FEW = bootstrap.Size(scripted=600, rounds=2, episodes=200, steps=500)
+"""Of a dataset of new tasks: few episodes, as the paper's new tasks had."""
 
 QUICK = bootstrap.Size(scripted=60, rounds=1, episodes=20, steps=20)
 
@@ -33,24 +38,35 @@ class Laboratory:
         out: Folder of datasets, checkpoints and figures.
         results: Folder of result files.
         size: Of the datasets.
+        few: Of the datasets of new tasks.
         steps: Gradient steps of a full run.
         episodes: Evaluation episodes per task.
         workers: Simulation processes; 0 for one per core.
         threads: CPU threads of training; 0 for all.
+        start: Policy that runs which start from another run's start from instead; none for that run's.
     """
 
     out: Path
     results: Path
     size: bootstrap.Size
+    few: bootstrap.Size
     steps: int
     episodes: int
     workers: int
     threads: int
+    start: Path | None = None
 
-    def data(self, seed: int, setting: bootstrap.Setting) -> bootstrap.Plan:
-        """Return the dataset of a seed in an action space."""
-        folder = self.out / 'data' / (f'seed-{seed}' if setting == 'eased' else f'{setting}-seed-{seed}')
-        return bootstrap.Plan(folder, self.size, seed, self.workers, self.threads, setting)
+    def data(self, seed: int, run: Run) -> bootstrap.Plan:
+        """Return a run's dataset: that of the seed and its action space, or one of new tasks alone."""
+        kind = '' if run.setting == 'eased' else f'{run.setting}-'
+        if run.tasks_file == TASKS_FILE:
+            size, tasks = self.size, IMBALANCED
+        else:
+            kind, size, tasks = f'{kind}new-', self.few, ','.join(run.learned)
+        folder = self.out / 'data' / f'{kind}seed-{seed}'
+        return bootstrap.Plan(
+            folder, size, seed, self.workers, self.threads, run.setting, tasks_file=run.tasks_file, tasks=tasks
+        )
 
     def folder(self, run: str, seed: int) -> Path:
         """Return the folder of a run."""
@@ -63,16 +79,19 @@ class Laboratory:
     def stages(self, name: str, seed: int) -> list[Stage]:
         """Return the stages of a run: train, evaluate."""
         run, folder = RUNS[name], self.folder(name, seed)
-        data = self.data(seed, run.setting)
+        data = self.data(seed, run)
+        start = self.start or self.folder(run.start, seed) / 'policy'
         train = [
             *('train', '--bags', str(data.out), '--out', str(folder), '--outcomes', 'simulator'),
             *('--steps', str(self.steps_of(run)), '--threads', str(self.threads), '--set', f'seed={seed}'),
+            *(('--from', str(start)) if run.start else ()),
             *run.arguments,
         ]
         evaluate = [
             *('evaluate', '--checkpoint', str(folder / 'policy'), '--episodes', str(self.episodes)),
             *('--seed', str(EVALUATION_SEED), '--workers', str(self.workers)),
             *('--json', str(folder / 'evaluation.json')),
+            *('--tasks-file', run.tasks_file),
             *(('--tasks', ','.join(run.learned)) if run.learned else ()),
         ]
         return [
@@ -81,13 +100,17 @@ class Laboratory:
         ]
 
     def carry_out(self, name: str, seed: int, console: Console) -> None:
-        """Make the dataset where it is missing, train, evaluate, and keep the result.
+        """Make what is missing of dataset and policy to start from, train, evaluate, and keep the result.
 
         Raises:
             StageError: A stage failed.
             EvaluationError: The evaluation left no file that can be read.
+            CheckpointError: The policy to start from that was given is none.
         """
-        data, folder, again = self.data(seed, RUNS[name].setting), self.folder(name, seed), 'the same command'
+        run, folder, again = RUNS[name], self.folder(name, seed), 'the same command'
+        if run.start and self.start is None:
+            self._train(run.start, seed, console)
+        data = self.data(seed, run)
         for stages, path in (
             (bootstrap.stages_of(data), data.out / 'bootstrap.json'),
             (self.stages(name, seed), folder / 'state.json'),
@@ -97,10 +120,22 @@ class Laboratory:
             run=name,
             seed=seed,
             data=data.command,
-            options=RUNS[name].arguments,
-            steps=self.steps_of(RUNS[name]),
+            options=run.arguments,
+            steps=self.steps_of(run),
             evaluation=Evaluation.load(folder / 'evaluation.json'),
+            started_from=find_checkpoint(self.start).name if run.start and self.start else run.start,
         ).save(self.results)
+
+    def _train(self, name: str, seed: int, console: Console) -> None:
+        """Train a run whose policy another one starts from, unless that was done, on its dataset."""
+        path = self.folder(name, seed) / 'state.json'
+        state, (train, *_) = State.load(path), self.stages(name, seed)
+        if train.name in {record.name for record in state.stages}:
+            return
+        data = self.data(seed, RUNS[name])
+        data_path = data.out / 'bootstrap.json'
+        carry_out(bootstrap.stages_of(data), State.load(data_path), data_path, 'the same command', console)
+        carry_out([train], state, path, 'the same command', console)
 
 
 def study(
@@ -118,6 +153,14 @@ def study(
     episodes: Annotated[int, typer.Option(min=1, help='Evaluation episodes per task.')] = 100,
     workers: Annotated[int, typer.Option(min=0, help='Simulation processes; 0 takes one per core.')] = 0,
     threads: Annotated[int, typer.Option(min=0, help='CPU threads of training; 0 takes all cores.')] = 0,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            '--from',
+            help='Policy that is fine-tuned in study new-task: a checkpoint, or a folder of them. Without, it is that of '
+            f'run {MT_OPT}, which is trained first where it is missing.',
+        ),
+    ] = None,
     show: Annotated[bool, typer.Option('--show', help='Run nothing, show what there is.')] = False,
     markdown: Annotated[
         bool, typer.Option('--markdown', help='Print the tables as Markdown, task by task too.')
@@ -129,11 +172,12 @@ def study(
     scenes as the others, and leaves a result file. Ctrl-C stops; the same command goes on from there, also on another
     machine that has the result files.
     """
-    chosen, tasks, console = find_study(name), load_tasks(), Console()
-    size = bootstrap.USUAL
+    chosen, console = find_study(name), Console()
+    tasks = load_tasks(find_tasks_file(chosen.tasks_file))
+    size, few = bootstrap.USUAL, FEW
     if quick:
-        size, steps, episodes = QUICK, QUICK.steps, 2
-    laboratory = Laboratory(out, results, size, steps, episodes, workers, threads)
+        size, few, steps, episodes = QUICK, QUICK, QUICK.steps, 2
+    laboratory = Laboratory(out, results, size, few, steps, episodes, workers, threads, start)
     wanted = [
         (run, seed)
         for seed in (_listed(seeds, chosen.seeds, int) if seeds else chosen.seeds)

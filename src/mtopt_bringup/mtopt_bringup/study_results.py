@@ -30,6 +30,7 @@ class RunResult(BaseModel):
         options: Of `mtopt train`.
         steps: Gradient steps.
         evaluation: What the policy does on the evaluation's seeds.
+        started_from: Run whose policy it started from, or the version of a policy that was given; empty for none.
     """
 
     model_config = ConfigDict(extra='forbid', frozen=True)
@@ -39,6 +40,7 @@ class RunResult(BaseModel):
     options: tuple[str, ...]
     steps: int
     evaluation: Evaluation
+    started_from: str = ''
 
     def save(self, folder: Path) -> None:
         """Write it as `<folder>/<run>/seed-<seed>.json`, whole or not at all."""

@@ -1,17 +1,21 @@
 """A study runs what has no result yet, keeps one small file per run, and shows it beside the paper's figures."""
 
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
+from mtopt_bringup.bootstrap import USUAL, stages_of
 from mtopt_bringup.evaluation import Evaluation, TaskResult
 from mtopt_bringup.studies import MT_OPT, RUNS, STUDIES, low_data
-from mtopt_bringup.study import study
+from mtopt_bringup.study import FEW, Laboratory, study
 from mtopt_bringup.study_results import ResultError, RunResult, load_result, path_of, rows_of_study
 from mtopt_bringup.study_tables import cells, columns, markdown_table, markdown_tasks, write_figure
+from mtopt_core.checkpoint import load_manifest, newest_checkpoint
 from mtopt_core.errors import ConfigurationError
-from mtopt_core.tasks import load_tasks
+from mtopt_core.tasks import find_tasks_file, load_tasks
 from mtopt_policy.learner.configuration import load_trainer
+from mtopt_policy.manifest import PolicyManifest
 
 TASKS = load_tasks()
 SHARING = STUDIES['sharing']
@@ -35,7 +39,8 @@ def rates(broad, rare):
 def test_every_study_compares_known_runs_on_known_tasks():
     for name, one in STUDIES.items():
         assert set(one.runs) <= set(RUNS), name
-        assert set(one.tasks) <= set(TASKS.names), name
+        assert set(one.tasks) <= set(load_tasks(find_tasks_file(one.tasks_file)).names), name
+        assert all(RUNS[run].tasks_file == one.tasks_file for run in one.runs), name
 
 
 @pytest.mark.parametrize('run', RUNS)
@@ -109,6 +114,49 @@ def test_a_study_makes_its_data_trains_evaluates_and_does_not_run_again_what_it_
     capfd.readouterr()
     study('tasks', quick=True, **arguments)
     assert 'train' not in capfd.readouterr().out
+
+
+def test_new_tasks_are_learned_from_the_same_few_episodes_with_and_without_a_policy_to_start_from(tmp_path):
+    laboratory = Laboratory(tmp_path, tmp_path, USUAL, FEW, 100, 5, workers=1, threads=1)
+    fine_tuned, alone = (laboratory.stages(run, 3)[0].arguments() for run in ('new-fine-tuned', 'new-alone'))
+    start = str(laboratory.folder(MT_OPT, 3) / 'policy')
+    place = fine_tuned.index('--from')
+    assert fine_tuned[place : place + 2] == ['--from', start]
+    without = fine_tuned[:place] + fine_tuned[place + 2 :]
+    assert [part.replace('new-fine-tuned', 'new-alone') for part in without] == alone
+    new, base = (laboratory.data(3, RUNS[run]) for run in ('new-alone', MT_OPT))
+    assert new.out != base.out
+    assert '--tasks lift-cloth,cover-object' in new.command
+    assert 'cloth' not in base.command
+    collected = [stage.arguments() for stage in stages_of(new)]
+    assert all(part in arguments for arguments in collected for part in ('tasks_with_cloth.yaml', new.tasks))
+
+
+def test_a_policy_that_is_given_is_fine_tuned_in_place_of_a_runs():
+    laboratory = Laboratory(Path('out'), Path('results'), USUAL, FEW, 100, 5, 1, 1, start=Path('given'))
+    fine_tuned, alone = (laboratory.stages(run, 0)[0].arguments() for run in ('new-fine-tuned', 'new-alone'))
+    assert fine_tuned[fine_tuned.index('--from') + 1] == 'given'
+    assert '--from' not in alone
+
+
+@pytest.mark.timeout(1800)
+def test_the_study_of_new_tasks_trains_the_policy_it_starts_from_first(tmp_path, capfd):
+    arguments = {'out': tmp_path / 'out', 'results': tmp_path / 'results'}
+    study('new-task', quick=True, workers=2, threads=1, **arguments)
+    printed = capfd.readouterr().out
+    assert printed.index(f'{MT_OPT}, seed 0: train') < printed.index('new-fine-tuned, seed 0: train')
+    assert 'lift-cloth' in printed[printed.rindex('INDICATIVE') :]
+    fine_tuned, alone = (load_result(tmp_path / 'results', run, 0) for run in ('new-fine-tuned', 'new-alone'))
+    assert (fine_tuned.started_from, alone.started_from) == (MT_OPT, '')
+    assert fine_tuned.data == alone.data
+    assert [one.task for one in fine_tuned.evaluation.results] == ['lift-cloth', 'cover-object']
+    policies = {
+        run: newest_checkpoint(tmp_path / f'out/runs/{run}/seed-0/policy') for run in (MT_OPT, 'new-fine-tuned')
+    }
+    manifest = load_manifest(policies['new-fine-tuned'], PolicyManifest)
+    assert len(manifest.tasks) == 14
+    assert manifest.training.started_from == policies[MT_OPT].name
+    assert load_result(tmp_path / 'results', MT_OPT, 0) is None, 'only its training was needed'
 
 
 def test_unknown_names_are_refused_with_the_known_ones(tmp_path):
