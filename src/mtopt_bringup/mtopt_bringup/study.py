@@ -157,8 +157,8 @@ def study(
         Path | None,
         typer.Option(
             '--from',
-            help='Policy that is fine-tuned in study new-task: a checkpoint, or a folder of them. Without, it is that of '
-            f'run {MT_OPT}, which is trained first where it is missing.',
+            help='Policy that study new-task fine-tunes: a checkpoint, or a folder of them. Without, that of run '
+            f'{MT_OPT}, which is trained first where it is missing.',
         ),
     ] = None,
     show: Annotated[bool, typer.Option('--show', help='Run nothing, show what there is.')] = False,
