@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from itertools import count, repeat
 
 import numpy as np
+import pytest
 
 from mtopt_core.configuration import StepConfiguration
 from mtopt_core.episode import Action, Observation, Source, Termination
@@ -53,7 +54,18 @@ def test_a_turn_in_place_is_a_motion_and_so_is_one_across_half_a_turn():
     taken, control = run(*[MOVE] * 6, max_steps=5, views=(seen(yaw=3.1 + 0.1 * (step % 2)) for step in count()))
     assert (len(taken), control.termination) == (5, Termination.STEP_LIMIT)
     # 3.12 and -3.16 rad are the same direction.
-    assert run(*[MOVE] * 5, views=(seen(yaw=(3.12, 3.12 - 2 * np.pi)[step % 2]) for step in count()))[0] == [MOVE] * 2
+    taken, _ = run(*[MOVE] * 5, views=(seen(yaw=(3.12, 3.12 - 2 * np.pi)[step % 2]) for step in count()))
+    assert len(taken) == 2
+
+
+def test_an_arm_that_presses_on_something_rises_by_reflex_which_is_no_decision_and_goes_on():
+    # Nothing moves at first; the reflex, and everything after it, does.
+    places = iter([seen(), seen(), seen(x=0.1), seen(x=0.2)])
+    taken, control = run(MOVE, MOVE, MOVE, views=places)
+    assert [action.source for action in taken] == [MOVE.source, Source.REFLEX, MOVE.source, MOVE.source]
+    assert taken[1].displacement == pytest.approx([0, 0, STEP.reflex])
+    assert control.termination == Termination.NONE
+    assert (control.steps, len(control.decision_times)) == (4, 3)
 
 
 def test_one_step_without_motion_is_forgiven_once_the_arm_moves_again():
