@@ -4,6 +4,7 @@ A square lies at a random height in the image. `lift-can` succeeds when the grip
 `lift-any` over any; the first decision of an episode is a move, after which the square is bright or dark at random.
 """
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,8 @@ from mtopt_core.episode_bag import write_episode
 from mtopt_core.images import encode_jpeg
 from mtopt_core.label_store import LabelStore
 from mtopt_core.paths import DataFolder
+from mtopt_core.tasks import load_tasks
+from mtopt_policy.learner.training import Training, TrainingOptions
 
 torch.set_num_threads(1)
 
@@ -102,3 +105,44 @@ def record(tmp_path: Path) -> Callable[..., Recorded]:
         return recorded
 
     return add
+
+
+QUICK = ('batch=24', 'optimizer.cooldown=0', 'targets.averaging=0.05', 'targets.lag=10', 'targets.cem_samples=16')
+
+
+class Notes:
+    """What a training told."""
+
+    def __init__(self):
+        self.losses, self.exported_steps = [], []
+
+    def stepped(self, step, interval):
+        self.losses.append(interval.loss)
+
+    def exported(self, path, manifest):
+        self.exported_steps.append(manifest.training.steps)
+
+
+@pytest.fixture
+def training() -> Callable[..., Training]:
+    """Return a function that sets up a quick training on recorded data, which it has read."""
+
+    def made(data: DataFolder, out: Path, overrides: tuple[str, ...] = (), **changes) -> Training:
+        options = {'sources': ('simulator',), 'tasks': load_tasks(), 'cell': CELL} | changes
+        one = Training(TrainingOptions(data=data, out=out, overrides=(*QUICK, *overrides), **options))
+        one.read()
+        return one
+
+    return made
+
+
+@pytest.fixture
+def run() -> Callable[..., Notes]:
+    """Return a function that makes the gradient steps of a training up to some number, and returns what it told."""
+
+    def ran(made: Training, steps: int, stop: threading.Event | None = None) -> Notes:
+        notes = Notes()
+        made.run(steps, stop or threading.Event(), notes)
+        return notes
+
+    return ran
