@@ -65,12 +65,13 @@ class OnNoise:
     def _noise(self, bags: LearnerOnBags, rng: np.random.Generator) -> tuple[UnlabelledTransitions, Batch]:
         size = bags.configuration.batch
         rows, tasks, successes = bags.draw(size, rng)
-        remaining = bags.store.records(rows)['remaining']
-        next_states = _states(bags, int((remaining > 0).sum()), rng)
+        remaining, n_step = bags.store.records(rows)['remaining'], bags.configuration.targets.n_step
+        going_on = int((remaining >= n_step).sum())
+        next_states = _states(bags, going_on, rng)
         labelled = LabelledTransitions(rows, tasks, successes, rng.random(size, np.float32))
         batch = Batch(_states(bags, size, rng), torch.from_numpy(rng.random((size, DIMENSIONS), np.float32)), labelled)
-        next_actions = torch.from_numpy(rng.random((int((remaining > 0).sum()), DIMENSIONS), np.float32))
-        return UnlabelledTransitions(rows, tasks, successes, remaining, 1, next_states, next_actions), batch
+        next_actions = torch.from_numpy(rng.random((going_on, DIMENSIONS), np.float32))
+        return UnlabelledTransitions(rows, tasks, successes, remaining, n_step, next_states, next_actions), batch
 
 
 def _states(bags: LearnerOnBags, number: int, rng: np.random.Generator) -> States:

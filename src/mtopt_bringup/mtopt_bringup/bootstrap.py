@@ -13,6 +13,7 @@ from rich.console import Console
 
 from mtopt_bringup.stages import Stage, State, carry_out
 from mtopt_bringup.task_mixture import IMBALANCED, UNIFORM
+from mtopt_core.command_options import TasksFile
 from mtopt_core.tasks import TASKS_FILE
 
 Setting = Literal['eased', 'full']
@@ -96,9 +97,7 @@ def bootstrap(
     setting: Annotated[
         Setting, typer.Option(help="Action space: eased learns in an hour, full is the paper's.")
     ] = 'eased',
-    tasks_file: Annotated[
-        str, typer.Option(help='All tasks there are: a task file, or one of those in `config/`.')
-    ] = TASKS_FILE,
+    tasks_file: TasksFile = TASKS_FILE,
     tasks: Annotated[
         str, typer.Option(help='imbalanced (mostly lift-any and place-any), uniform, or names separated by commas.')
     ] = IMBALANCED,

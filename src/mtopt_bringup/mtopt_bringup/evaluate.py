@@ -22,13 +22,14 @@ from mtopt_bringup.evaluation_table import table_of
 from mtopt_bringup.interruption import Interruption
 from mtopt_bringup.task_mixture import UNIFORM, TaskMixture
 from mtopt_core.checkpoint import find_checkpoint, load_manifest
+from mtopt_core.command_options import TasksFile
 from mtopt_core.configuration import load_cell
 from mtopt_core.episode import new_episode_id
 from mtopt_core.errors import ConfigurationError
 from mtopt_core.label_store import SIMULATOR, LabelStore
 from mtopt_core.paths import DataFolder
 from mtopt_core.progress import Report, progress_bar, silent
-from mtopt_core.tasks import TASKS_FILE, TaskSet, find_tasks_file, load_tasks
+from mtopt_core.tasks import TASKS_FILE, TaskSet, load_tasks
 from mtopt_policy.manifest import PolicyManifest
 from mtopt_policy.policies import LEARNED, MIXTURE, SCRIPTED
 
@@ -56,9 +57,7 @@ def evaluate(
         list[Policy] | None, typer.Option(help='Evaluate the script, the learned policies (the default), or both.')
     ] = None,
     tasks: Annotated[str, typer.Option(help='uniform for all, or names separated by commas.')] = UNIFORM,
-    tasks_file: Annotated[
-        str, typer.Option(help='All tasks there are: a task file, or one of those in `config/`.')
-    ] = TASKS_FILE,
+    tasks_file: TasksFile = TASKS_FILE,
     episodes: Annotated[int, typer.Option(min=1, help='Per task and policy.')] = 100,
     seed: Annotated[int, typer.Option(min=0, help='Same seed, same scenes and start poses, for every policy.')] = 0,
     workers: Annotated[int, typer.Option(min=0, help='Processes; 0 takes one per core.')] = 0,
@@ -79,7 +78,7 @@ def evaluate(
 
     Example: `mtopt evaluate --checkpoint mine=out/models/policy --checkpoint theirs=out/other/policy`
     """
-    known = load_tasks(find_tasks_file(tasks_file))
+    known = load_tasks(tasks_file)
     checkpoints = named_checkpoints(checkpoint or (), known)
     workplace = Workplace(
         load_cell(),

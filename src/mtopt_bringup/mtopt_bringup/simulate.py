@@ -21,11 +21,12 @@ from mtopt_bringup.episode_workers import ROBOT, Job, Result, Workplace, run_job
 from mtopt_bringup.interruption import Interruption
 from mtopt_bringup.task_mixture import IMBALANCED, TaskMixture
 from mtopt_core.checkpoint import find_checkpoint
+from mtopt_core.command_options import TasksFile
 from mtopt_core.configuration import load_cell
 from mtopt_core.episode_bag import episode_ids, read_outcomes
 from mtopt_core.label_store import SIMULATOR, LabelStore
 from mtopt_core.paths import DataFolder
-from mtopt_core.tasks import TASKS_FILE, TaskSet, find_tasks_file, load_tasks
+from mtopt_core.tasks import TASKS_FILE, TaskSet, load_tasks
 from mtopt_policy.policies import LEARNED
 
 STORE_EVERY = 1.0
@@ -75,9 +76,7 @@ def simulate(
     tasks: Annotated[
         str, typer.Option(help='imbalanced (mostly lift-any and place-any), uniform, or names separated by commas.')
     ] = IMBALANCED,
-    tasks_file: Annotated[
-        str, typer.Option(help='All tasks there are: a task file, or one of those in `config/`.')
-    ] = TASKS_FILE,
+    tasks_file: TasksFile = TASKS_FILE,
     policy: Annotated[Policy, typer.Option(help='Who decides; a mixture is drawn for each episode.')] = 'scripted',
     checkpoint: Annotated[
         Path | None, typer.Option(help='The learned policy: a checkpoint, or a folder of them, then the newest.')
@@ -105,7 +104,7 @@ def simulate(
     Same cell, same policies, same bags as through the graph, many times faster. A place episode starts with an object
     in the hand. Ctrl-C stops after the running episodes; the same command goes on from there.
     """
-    known, data = load_tasks(find_tasks_file(tasks_file)), DataFolder(out)
+    known, data = load_tasks(tasks_file), DataFolder(out)
     series = Series(policy, seed, TaskMixture.parse(tasks, known))
     workplace = Workplace(
         load_cell(),

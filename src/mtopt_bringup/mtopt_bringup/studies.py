@@ -100,6 +100,8 @@ RUNS: Mapping[str, Run] = {
     'logged-action': _variant('targets.logged_action=true'),
     'hl-gauss': _variant('network.value_bins=51'),
     'task-embedding': _variant('network.task_embedding=32'),
+    'three-step': _variant('targets.n_step=3'),
+    'context-map': _variant('network.context_map=true'),
     'layer-norm': _variant('network.layer_norm=true'),
 }
 
@@ -213,6 +215,8 @@ STUDIES: Mapping[str, Study] = {
                 'hl-gauss',
                 'task-embedding',
                 'layer-norm',
+                'three-step',
+                'context-map',
             ),
             '',
         ),

@@ -19,7 +19,7 @@ from mtopt_bringup.study_tables import heading, markdown_table, markdown_tasks, 
 from mtopt_bringup.task_mixture import IMBALANCED
 from mtopt_core.checkpoint import find_checkpoint
 from mtopt_core.errors import ConfigurationError
-from mtopt_core.tasks import TASKS_FILE, find_tasks_file, load_tasks
+from mtopt_core.tasks import TASKS_FILE, load_tasks
 
 EVALUATION_SEED = 1000
 """Of every evaluation, so that all policies are tried on the same scenes; datasets have others."""
@@ -173,7 +173,7 @@ def study(
     machine that has the result files.
     """
     chosen, console = find_study(name), Console()
-    tasks = load_tasks(find_tasks_file(chosen.tasks_file))
+    tasks = load_tasks(chosen.tasks_file)
     size, few = bootstrap.USUAL, FEW
     if quick:
         size, few, steps, episodes = QUICK, QUICK, QUICK.steps, 2

@@ -23,7 +23,7 @@ from mtopt_core.episode_bag import episode_ids, read_episode, read_outcomes
 from mtopt_core.images import decode_jpeg
 from mtopt_core.label_store import DEFAULT_SOURCES, SIMULATOR, LabelStore
 from mtopt_core.paths import DataFolder
-from mtopt_core.tasks import find_tasks_file, load_tasks
+from mtopt_core.tasks import load_tasks
 from mtopt_policy.action_space import ActionSpace
 from mtopt_policy.scripted import ScriptedNoise, ScriptedPolicy
 from mtopt_sim.cell import Cell
@@ -126,7 +126,7 @@ def test_an_aim_makes_a_better_teacher():
 
 @pytest.mark.parametrize('task', ['lift-cloth', 'cover-object'])
 def test_a_script_that_always_aims_exactly_solves_what_the_cloth_is_for_more_often_than_not(task):
-    tasks, configuration = load_tasks(find_tasks_file('tasks_with_cloth.yaml')), load_cell()
+    tasks, configuration = load_tasks('tasks_with_cloth.yaml'), load_cell()
     cell = Cell(image_size=1, table=table_for(tasks))
     robot = SimulatedRobot(cell, configuration, tasks, (), ())
     space = ActionSpace.eased(configuration.step)

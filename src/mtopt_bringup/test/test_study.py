@@ -13,7 +13,7 @@ from mtopt_bringup.study_results import ResultError, RunResult, load_result, pat
 from mtopt_bringup.study_tables import cells, columns, markdown_table, markdown_tasks, write_figure
 from mtopt_core.checkpoint import load_manifest, newest_checkpoint
 from mtopt_core.errors import ConfigurationError
-from mtopt_core.tasks import find_tasks_file, load_tasks
+from mtopt_core.tasks import load_tasks
 from mtopt_policy.learner.configuration import load_trainer
 from mtopt_policy.manifest import PolicyManifest
 
@@ -39,7 +39,7 @@ def rates(broad, rare):
 def test_every_study_compares_known_runs_on_known_tasks():
     for name, one in STUDIES.items():
         assert set(one.runs) <= set(RUNS), name
-        assert set(one.tasks) <= set(load_tasks(find_tasks_file(one.tasks_file)).names), name
+        assert set(one.tasks) <= set(load_tasks(one.tasks_file).names), name
         assert all(RUNS[run].tasks_file == one.tasks_file for run in one.runs), name
 
 

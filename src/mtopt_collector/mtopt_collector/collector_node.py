@@ -81,13 +81,12 @@ class CollectorNode(RobotClientNode):
     def configure(self) -> None:
         """Find the other nodes and offer the action."""
         super().configure()
-        tasks_file = self.value('tasks_file')
         self._data = DataFolder(Path(self.value('data_folder')))
         self._data.root.mkdir(parents=True, exist_ok=True)
         seed = self.value('seed')
         simulated = self.value('simulated')
         scheduler = Scheduler(
-            load_tasks(Path(tasks_file) if tasks_file else None),
+            load_tasks(self.value('tasks_file')),
             secrets.randbits(31) if seed < 0 else seed,
             self.value('episodes_per_scene'),
             self.value('tries_without_lift'),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import numpy as np
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
@@ -44,8 +43,7 @@ class ResetNode(CellNode):
 
     def configure(self) -> None:
         """Offer the action and find simulator and arm."""
-        tasks_file = self.value('tasks_file')
-        self._skills = load_tasks(Path(tasks_file) if tasks_file else None).skills
+        self._skills = load_tasks(self.value('tasks_file')).skills
         group = ReentrantCallbackGroup()
         self._move = self.create_client(MoveTo, 'arm_controller/move_to', callback_group=group)
         self._simulator = self.create_client(ResetCell, 'simulator/reset', callback_group=group)

@@ -106,23 +106,29 @@ class TaskSet(BaseModel):
         return tuple(task.name for task in self.tasks if task.skill == skill)
 
 
-def find_tasks_file(text: str) -> Path:
-    """Return the task file of a command line's value: a path, or the name of one shipped in `config/`.
+def load_tasks(file: str | Path = TASKS_FILE) -> TaskSet:
+    """Read a task set.
 
-    Raises:
-        ConfigurationError: There is none.
-    """
-    return path if (path := Path(text)).exists() else shipped('config', text)
-
-
-def load_tasks(path: Path | None = None) -> TaskSet:
-    """Read a task set, by default the shipped `config/tasks.yaml`.
+    Args:
+        file: A path, or the name alone of one of the files in `config/`, which a file of that name in the working
+            folder does not hide. Empty for `TASKS_FILE`.
 
     Raises:
         ConfigurationError: The file cannot be read or breaks a rule; the message names file and field.
     """
-    path = path or shipped('config', TASKS_FILE)
+    path = _found(Path(file or TASKS_FILE))
     try:
         return TaskSet.model_validate(yaml.safe_load(path.read_text()))
     except (OSError, yaml.YAMLError, ValidationError) as error:
         raise ConfigurationError(f'task file {path}: {error}') from None
+
+
+def _found(path: Path) -> Path:
+    if len(path.parts) > 1:
+        return path
+    try:
+        return shipped('config', path.name)
+    except ConfigurationError:
+        if path.exists():
+            return path
+        raise

@@ -231,6 +231,5 @@ def test_a_folder_that_does_not_exist_is_named(mtopt: Callable, tmp_path: Path) 
     assert 'does not exist' in done.stderr
 
 
-@pytest.mark.skipif(shutil.which('mtopt') is None, reason='the workspace is not built')
 def test_the_installed_command_runs() -> None:
     assert subprocess.run(['mtopt', '--help'], check=False, capture_output=True).returncode == 0

@@ -11,7 +11,7 @@ from mtopt_core.description.cloth_table import table_for
 from mtopt_core.description.parts import Form
 from mtopt_core.description.urdf import urdf_text
 from mtopt_core.errors import ConfigurationError
-from mtopt_core.tasks import find_tasks_file, load_tasks
+from mtopt_core.tasks import TaskSet, load_tasks
 
 
 def test_the_table_has_what_tasks_and_configuration_name():
@@ -23,19 +23,23 @@ def test_the_table_has_what_tasks_and_configuration_name():
 
 
 def test_the_tasks_with_the_cloth_extend_the_others_and_name_what_their_cell_has():
-    tasks, more = load_tasks(), load_tasks(find_tasks_file('tasks_with_cloth.yaml'))
+    tasks, more = load_tasks(), load_tasks('tasks_with_cloth.yaml')
     assert more.tasks[: len(tasks)] == tasks.tasks
     assert {name: more.skills[name] for name in tasks.skills} == tasks.skills
     assert {task.object for task in more.tasks if task.object} <= set(table_for(more).object_names)
 
 
-def test_a_task_file_is_found_by_its_path_or_by_its_name_in_config(tmp_path):
-    own = tmp_path / 'mine.yaml'
-    own.touch()
-    assert find_tasks_file(str(own)) == own
-    assert find_tasks_file('tasks.yaml').parent.name == 'config'
+def test_a_task_file_is_found_by_its_path_or_by_its_name_in_config(tmp_path, monkeypatch):
+    own = TaskSet.model_validate(
+        {'skills': {'lift': {'start_region': 'right_bin'}}, 'tasks': [{'name': 'lift-any', 'skill': 'lift'}]}
+    )
+    for name in ('mine.yaml', 'tasks.yaml'):
+        (tmp_path / name).write_text(own.model_dump_json())
+    monkeypatch.chdir(tmp_path)
+    assert load_tasks(tmp_path / 'tasks.yaml') == load_tasks('mine.yaml') == own
+    assert len(load_tasks('tasks.yaml')) == len(load_tasks('')) == len(load_tasks()) == 12
     with pytest.raises(ConfigurationError, match=r'nothing\.yaml'):
-        find_tasks_file('nothing.yaml')
+        load_tasks('nothing.yaml')
 
 
 def test_some_categories_are_rare():

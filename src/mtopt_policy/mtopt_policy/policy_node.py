@@ -75,9 +75,9 @@ class PolicyNode(Node):
 
     def configure(self) -> None:
         """Read the configuration, load the newest checkpoint, open topics and action."""
-        cell_file, tasks_file = self.value('cell_file'), self.value('tasks_file')
+        cell_file = self.value('cell_file')
         self._cell = load_cell(Path(cell_file) if cell_file else None)
-        self._tasks = load_tasks(Path(tasks_file) if tasks_file else None)
+        self._tasks = load_tasks(self.value('tasks_file'))
         make_space = ActionSpace.eased if self.value('action_space') == 'eased' else ActionSpace.full
         self._scripted = ScriptedPolicy(self._tasks, make_space(self._cell.step))
         self._inbox = Inbox()

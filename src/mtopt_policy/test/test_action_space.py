@@ -79,6 +79,12 @@ def test_the_scripted_ending_is_no_decision():
     assert decisions(recorded, EASED) == decisions(recorded, FULL) == [0, 1, 2]
 
 
+def test_a_reflex_is_no_decision_and_what_follows_it_is_one():
+    move, reflex, close = Action(), Action(source=Source.REFLEX), Action(close_gripper=True)
+    recorded = episode('lift', move, reflex, move, close)
+    assert decisions(recorded, EASED) == decisions(recorded, FULL) == [0, 2, 3]
+
+
 def test_in_the_eased_setting_the_close_of_a_lift_is_the_last_decision_however_it_was_recorded():
     move, close, end = Action(), Action(close_gripper=True), Action(terminate=True)
     recorded = episode('lift', move, close, move, move, end)

@@ -8,14 +8,14 @@ import torch
 from mtopt_core.checkpoint import load_checkpoint, load_manifest, newest_checkpoint
 from mtopt_core.configuration import CellConfiguration
 from mtopt_core.errors import CheckpointError
-from mtopt_core.tasks import Task, TaskSet, find_tasks_file, load_tasks
+from mtopt_core.tasks import Task, TaskSet, load_tasks
 from mtopt_policy.learner.growing import grown
 from mtopt_policy.learner.training import Training, TrainingOptions
 from mtopt_policy.manifest import PolicyManifest
 from mtopt_policy.q_network import QNetwork, QNetworkConfiguration
 
 TASKS = load_tasks()
-MORE = load_tasks(find_tasks_file('tasks_with_cloth.yaml'))
+MORE = load_tasks('tasks_with_cloth.yaml')
 OVERRIDES = ('batch=12', 'targets.averaging=0.05', 'targets.cem_samples=8')
 VARIANTS = {
     'one-hot': {},

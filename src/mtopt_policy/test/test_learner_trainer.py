@@ -48,6 +48,7 @@ def trainer(changes, optimizer=ADAM, bfloat16=False) -> Trainer:
         {'value_bins': 51},
         {'task_embedding': 16},
         {'layer_norm': True},
+        {'context_map': True},
         ALL,
     ],
 )

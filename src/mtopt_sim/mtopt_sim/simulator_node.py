@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -57,8 +56,7 @@ class SimulatorNode(Node):
 
     def configure(self) -> None:
         """Build the cell and open its topics."""
-        tasks_file = self.value('tasks_file')
-        self._tasks = load_tasks(Path(tasks_file) if tasks_file else None)
+        self._tasks = load_tasks(self.value('tasks_file'))
         objects = tuple(name for name in self.value('objects') if name)
         table = table_for(self._tasks)
         self._cell = Cell(self.value('image_size'), self.value('cameras'), objects or None, table)

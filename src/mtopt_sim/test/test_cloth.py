@@ -10,14 +10,14 @@ from mtopt_core.description.parts import box
 from mtopt_core.episode import Action
 from mtopt_core.kinematics import rotation_from_rpy
 from mtopt_core.step_planner import StepPlanner
-from mtopt_core.tasks import find_tasks_file, load_tasks
+from mtopt_core.tasks import load_tasks
 from mtopt_sim.cell import Cell
 from mtopt_sim.cloth import covers, creased, pose
 from mtopt_sim.errors import SimulationError
 from mtopt_sim.grasping import Body
 from mtopt_sim.scene import COVERED_HEIGHT, draw_scene
 
-TASKS = load_tasks(find_tasks_file('tasks_with_cloth.yaml'))
+TASKS = load_tasks('tasks_with_cloth.yaml')
 
 
 @pytest.fixture(scope='module')

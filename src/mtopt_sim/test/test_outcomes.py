@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from mtopt_core.tasks import find_tasks_file, load_tasks
+from mtopt_core.tasks import load_tasks
 from mtopt_sim.outcomes import ObjectState, outcomes
 
 TASKS = load_tasks()
-WITH_CLOTH = load_tasks(find_tasks_file('tasks_with_cloth.yaml'))
+WITH_CLOTH = load_tasks('tasks_with_cloth.yaml')
 LYING = ObjectState(lowest=0.0, held=False, touched=False, section=None)
 HELD = ObjectState(lowest=0.2, held=True, touched=True, section=None)
 

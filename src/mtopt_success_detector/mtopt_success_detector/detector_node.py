@@ -56,8 +56,8 @@ class DetectorNode(Node):
     def configure(self) -> None:
         """Open the label store, load the newest checkpoint, announce versions from now on."""
         torch.set_num_threads(self.value('threads'))
-        tasks_file, data_folder = self.value('tasks_file'), self.value('data_folder')
-        self._tasks = load_tasks(Path(tasks_file) if tasks_file else None)
+        data_folder = self.value('data_folder')
+        self._tasks = load_tasks(self.value('tasks_file'))
         self._store: LabelStore | None = None
         if data_folder:
             self._store = LabelStore(DataFolder(Path(data_folder)))

@@ -12,11 +12,12 @@ import torch
 import typer
 from rich.console import Console
 
+from mtopt_core.command_options import TasksFile
 from mtopt_core.configuration import load_cell
 from mtopt_core.label_store import DEFAULT_SOURCES
 from mtopt_core.paths import DataFolder
 from mtopt_core.progress import progress_bar
-from mtopt_core.tasks import TASKS_FILE, find_tasks_file, load_tasks
+from mtopt_core.tasks import TASKS_FILE, load_tasks
 from mtopt_policy.learner.display import Display, print_data, print_measured
 from mtopt_policy.learner.impersonation import Impersonation
 from mtopt_policy.learner.training import Training, TrainingOptions
@@ -48,9 +49,7 @@ def train(
     outcomes: Annotated[
         str, typer.Option(help='Whose outcomes count, the first that has one: human, detector, simulator.')
     ] = ','.join(DEFAULT_SOURCES),
-    tasks_file: Annotated[
-        str, typer.Option(help='All tasks the policy knows: a task file, or one of those in `config/`.')
-    ] = TASKS_FILE,
+    tasks_file: TasksFile = TASKS_FILE,
     start: Annotated[
         Path | None,
         typer.Option(
@@ -79,7 +78,7 @@ def train(
         TrainingOptions(
             data=DataFolder(bags),
             out=out,
-            tasks=load_tasks(find_tasks_file(tasks_file)),
+            tasks=load_tasks(tasks_file),
             cell=load_cell(),
             preset=preset,
             overrides=tuple(change or ()),

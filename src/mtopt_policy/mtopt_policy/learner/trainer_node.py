@@ -55,13 +55,13 @@ class TrainerNode(Node):
 
     def configure(self) -> None:
         """Read the parameters."""
-        tasks_file, cell_file, start = self.value('tasks_file'), self.value('cell_file'), self.value('start')
+        cell_file, start = self.value('cell_file'), self.value('start')
         if not self.value('bags') or not self.value('out'):
             raise TrainingError('the parameters bags and out must name folders')
         self._options = TrainingOptions(
             data=DataFolder(Path(self.value('bags'))),
             out=Path(self.value('out')),
-            tasks=load_tasks(Path(tasks_file) if tasks_file else None),
+            tasks=load_tasks(self.value('tasks_file')),
             cell=load_cell(Path(cell_file) if cell_file else None),
             preset=self.value('preset'),
             overrides=tuple(change for change in self.value('changes') if change),
