@@ -69,7 +69,13 @@ class OnNoise:
         going_on = int((remaining >= n_step).sum())
         next_states = _states(bags, going_on, rng)
         labelled = LabelledTransitions(rows, tasks, successes, rng.random(size, np.float32))
-        batch = Batch(_states(bags, size, rng), torch.from_numpy(rng.random((size, DIMENSIONS), np.float32)), labelled)
+        batch = Batch(
+            states=_states(bags, size, rng),
+            images_of=torch.arange(size),
+            actions=torch.from_numpy(rng.random((size, DIMENSIONS), np.float32)),
+            weights=torch.full((size,), 1 / size),
+            labelled=labelled,
+        )
         next_actions = torch.from_numpy(rng.random((going_on, DIMENSIONS), np.float32))
         return UnlabelledTransitions(rows, tasks, successes, remaining, n_step, next_states, next_actions), batch
 

@@ -171,10 +171,24 @@ class QNetwork(nn.Module):
         return self.value.logit(self.fusion.score(embedding, task))
 
     def outputs(
-        self, images: torch.Tensor, actions: torch.Tensor, state: torch.Tensor, task: torch.Tensor
+        self,
+        images: torch.Tensor,
+        actions: torch.Tensor,
+        state: torch.Tensor,
+        task: torch.Tensor,
+        images_of: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Return what `value` makes logits of, and the loss: `(B, K)`, always float32; arguments as in `forward`."""
-        embedding = self.embed(self.tower(images), actions[:, None], state, task)
+        """Return what `value` makes logits of, and the losses: `(B, K)`, always float32.
+
+        Args:
+            images: As in `tower`, U of them.
+            actions: `(B, 8)`.
+            state: `(B, 3)`.
+            task: `(B, T)`.
+            images_of: Which image each action is for, `(B,) int64`; none when there is one for each.
+        """
+        features = self.tower(images)
+        embedding = self.embed(features if images_of is None else features[images_of], actions[:, None], state, task)
         return self.fusion.score(embedding, task)[:, 0]
 
     def forward(

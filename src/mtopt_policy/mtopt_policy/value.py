@@ -30,9 +30,9 @@ class BinaryValue:
         """Return the logits `(...)` whose sigmoid is Q, of outputs `(..., K)`."""
         return outputs[..., 0]
 
-    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Return the mean cross-entropy of outputs `(B, K)` with Q-targets `(B,) in [0, 1]`."""
-        return functional.binary_cross_entropy_with_logits(outputs[..., 0], targets)
+    def losses(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Return the cross-entropies `(B,)` of outputs `(B, K)` with Q-targets `(B,) in [0, 1]`."""
+        return functional.binary_cross_entropy_with_logits(outputs[..., 0], targets, reduction='none')
 
 
 class CategoricalValue(nn.Module):
@@ -63,9 +63,9 @@ class CategoricalValue(nn.Module):
         """See `BinaryValue.logit`: the logarithm of the mean of the centres over the mean of one minus the centres."""
         return (outputs + self._log).logsumexp(-1) - (outputs + self._log_rest).logsumexp(-1)
 
-    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """See `BinaryValue.loss`."""
-        return functional.cross_entropy(outputs, self.distribution(targets))
+    def losses(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """See `BinaryValue.losses`."""
+        return functional.cross_entropy(outputs, self.distribution(targets), reduction='none')
 
     def distribution(self, targets: torch.Tensor) -> torch.Tensor:
         """Return the probabilities of the bins, `(B, K)`, that targets `(B,)` stand for."""

@@ -27,7 +27,8 @@ def batch() -> Batch:
     actions[:, 0] = torch.tensor([-1.0, 1.0]).repeat(6)
     targets = np.array([0, 1, 0.1, 0.9, 1, 0, 0.9, 0.1, 0.5, 0.5, 0.5, 0.5], np.float32)
     labelled = LabelledTransitions(np.arange(12), task.argmax(1).numpy(), targets > 0.5, targets)
-    return Batch(States(images, torch.zeros(12, 3), task), actions, labelled)
+    states = States(images[:4], torch.zeros(12, 3), task)
+    return Batch(states, torch.arange(4).repeat(3), actions, torch.full((12,), 1 / 12), labelled)
 
 
 def trainer(changes, optimizer=ADAM, bfloat16=False) -> Trainer:

@@ -64,14 +64,20 @@ class UnlabelledTransitions:
 class Batch:
     """What a gradient step is made of.
 
+    Transitions that are examples of several tasks have their images once.
+
     Attributes:
-        states: The states s and tasks T_i.
-        actions: Encoded actions a, `(B, 8) float32`.
-        labelled: The references they were loaded from, with the Q-targets.
+        states: The states s and tasks T_i: U images, and `P >= U` examples of them.
+        images_of: Each example's image, `(P,) int64`.
+        actions: Encoded actions a, `(P, 8) float32`.
+        weights: Of the examples in the loss, `(P,) float32`; they sum to one.
+        labelled: The P references they were loaded from, with the Q-targets.
     """
 
     states: States
+    images_of: torch.Tensor
     actions: torch.Tensor
+    weights: torch.Tensor
     labelled: LabelledTransitions
 
 
@@ -102,11 +108,26 @@ class Loader:
         """Load states as they are: `(B,)` rows, each with the task it is an example of."""
         return self._states(self._store.images(rows), rows, tasks)
 
-    def batch(self, labelled: LabelledTransitions, largest_shift: int, rng: np.random.Generator) -> Batch:
-        """Load transitions for a gradient step, their images shifted at random by up to `largest_shift` px."""
-        images = shift(self._store.images(labelled.rows), largest_shift, rng)
-        actions = torch.from_numpy(self._store.records(labelled.rows)['action'])
-        return Batch(self._states(images, labelled.rows, labelled.tasks), actions, labelled)
+    def batch(
+        self, labelled: LabelledTransitions, weights: np.ndarray, largest_shift: int, rng: np.random.Generator
+    ) -> Batch:
+        """Load transitions for a gradient step.
+
+        Args:
+            labelled: The transitions; the same row for several tasks is one image.
+            weights: Their weights in the loss, `(P,) float32`.
+            largest_shift: By how much an image is shifted at random at most, px.
+            rng: Source of the shifts.
+        """
+        rows, images_of = np.unique(labelled.rows, return_inverse=True)
+        images = shift(self._store.images(rows), largest_shift, rng)
+        return Batch(
+            states=self._states(images, labelled.rows, labelled.tasks),
+            images_of=torch.from_numpy(images_of),
+            actions=torch.from_numpy(self._store.records(labelled.rows)['action']),
+            weights=torch.from_numpy(weights),
+            labelled=labelled,
+        )
 
     def _states(self, images: np.ndarray, rows: np.ndarray, tasks: np.ndarray) -> States:
         return States(

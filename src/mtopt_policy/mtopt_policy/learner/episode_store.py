@@ -80,9 +80,13 @@ class EpisodeStore:
         """Return the rows of the episode at a place in the index."""
         return range(*self.index.starts[episode : episode + 2])
 
+    def episodes_of(self, rows: np.ndarray) -> np.ndarray:
+        """Return the episodes that transitions are of: `(B,) int` rows to `(B,) int64` places in the index."""
+        return np.searchsorted(self.index.starts, rows, side='right') - 1
+
     def ids_of(self, rows: np.ndarray) -> np.ndarray:
         """Return the ids of the episodes that transitions are of: `(B,) int` rows to `(B,) bytes`."""
-        return self.index.ids[np.searchsorted(self.index.starts, rows, side='right') - 1]
+        return self.index.ids[self.episodes_of(rows)]
 
     def last_rows(self, episodes: np.ndarray) -> np.ndarray:
         """Return each episode's last transition: `(B,) int` places in the index to `(B,) int64` rows."""

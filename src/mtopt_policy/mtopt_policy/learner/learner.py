@@ -21,6 +21,7 @@ from mtopt_policy.learner.batches import Batch, Loader, UnlabelledTransitions
 from mtopt_policy.learner.bellman_updater import BellmanUpdater
 from mtopt_policy.learner.configuration import TrainerConfiguration
 from mtopt_policy.learner.data_sharing import DataSharing
+from mtopt_policy.learner.every_task import EveryTask
 from mtopt_policy.learner.held_out import areas_under_curve
 from mtopt_policy.learner.impersonation import Impersonation, impersonate
 from mtopt_policy.learner.log_replay import LogReplay, Replay
@@ -182,7 +183,12 @@ class Learner:
         self.replay, episodes = replay, replay.training
         gains = self._sharing.gains(episodes) if self._sharing else None
         expanded = impersonate(episodes, self._impersonation, self._tasks, gains)
-        self.buffers = TaskBuffers.of(episodes.places, self._of_learned(expanded))
+        expanded = self._of_learned(expanded)
+        self.buffers = TaskBuffers.of(episodes.places, expanded)
+        self._every_task: EveryTask | None = None
+        if self._configuration.rebalancing.every_task and self.buffers.sizes.any():
+            shares = self._configuration.rebalancing.shares(self.buffers.sizes)
+            self._every_task = EveryTask(episodes.places, expanded, shares)
 
     def _of_learned(self, expanded: np.ndarray) -> np.ndarray:
         """Leave out examples of tasks that are not learned."""
@@ -212,11 +218,16 @@ class Learner:
     def _load(self, step: int) -> Future[Batch]:
         rng = self._rng(step, LOAD)
         labelled = self._train_buffer.sample(self._configuration.batch, rng)
-        return self._background.submit(self._batch, labelled, rng)
+        return self._background.submit(self._batch, labelled, self._every_task, rng)
 
-    def _batch(self, labelled: LabelledTransitions, rng: np.random.Generator) -> Batch:
+    def _batch(self, labelled: LabelledTransitions, every_task: EveryTask | None, rng: np.random.Generator) -> Batch:
+        store = self._log_replay.store
         with self.stopwatch.during(LOADING):
-            return self._loader.batch(labelled, self._configuration.augmentation.shift, rng)
+            weights = np.full(len(labelled), 1 / len(labelled), np.float32)
+            if every_task is not None:
+                episodes = store.episodes_of(labelled.rows)
+                labelled, weights = every_task.expand(labelled, episodes, labelled.rows == store.last_rows(episodes))
+            return self._loader.batch(labelled, weights, self._configuration.augmentation.shift, rng)
 
     def _rng(self, step: int, use: int) -> np.random.Generator:
         return np.random.default_rng((self._configuration.seed, step, use))

@@ -32,12 +32,15 @@ class Rebalancing(BaseModel):
         success_share: Share of successes within each task; none keeps the data's own.
         terminal_share: Share of last transitions, the only ones with a reward, within each task and outcome; none
             keeps the data's own. The paper does not speak of it.
+        every_task: Whether a last transition is an example of every task its episode counts for (`every_task.py`); the
+            paper's is one of the task it was drawn for.
     """
 
     model_config = ConfigDict(extra='forbid', frozen=True)
     tasks: TaskBalance = TaskBalance.EQUAL
     success_share: Annotated[float, Field(ge=0, le=1)] | None = 0.5
     terminal_share: Annotated[float, Field(ge=0, le=1)] | None = None
+    every_task: bool = False
 
     def shares(self, sizes: np.ndarray) -> np.ndarray:
         """Return the share of a batch by task and outcome.

@@ -34,8 +34,8 @@ class StepResult:
     """What a gradient step found.
 
     Attributes:
-        loss: Mean cross-entropy of the batch.
-        q: Q of the batch's transitions before the step, `(B,) float32`.
+        loss: Weighted mean cross-entropy of the batch.
+        q: Q of the batch's examples before the step, `(P,) float32`.
     """
 
     loss: float
@@ -81,14 +81,15 @@ class Trainer:
             TrainingError: Loss or gradient is not finite; the weights are as they were before.
         """
         self._network.train()
-        states = batch.states.to(self._precision.device)
-        actions = batch.actions.to(self._precision.device)
-        targets = torch.from_numpy(batch.labelled.targets).to(self._precision.device)
+        device = self._precision.device
+        states, actions = batch.states.to(device), batch.actions.to(device)
+        images_of, weights = batch.images_of.to(device), batch.weights.to(device)
+        targets = torch.from_numpy(batch.labelled.targets).to(device)
         images = self._precision.floats(states.images)
         images = relight(images, self._augmentation.brightness, self._augmentation.contrast, generator)
         with self._precision.autocast():
-            outputs = self._network.outputs(images, actions, states.state, states.task)
-        loss = self._network.value.loss(outputs, targets)
+            outputs = self._network.outputs(images, actions, states.state, states.task, images_of)
+        loss = weights @ self._network.value.losses(outputs, targets)
         self._optimizer.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self._network.parameters(), self._largest_gradient)
