@@ -76,7 +76,7 @@ def main(
 
     seconds = alternate({name: partial(label, name) for name in updaters}, rounds, 'labelling')
     preset = bags.configuration.targets
-    apart = float(np.abs(np.subtract(*labelled.values())).max())
+    apart = float(np.nanmax(np.abs(np.subtract(*labelled.values()))))
     console = Console()
     searched = int(unlabelled.going_on.sum())
     title = f'preset {PRESET}: CEM of {preset.cem_iterations} x {preset.cem_samples} samples, {threads} thread(s)'

@@ -61,7 +61,7 @@ def main(
 
         def ours() -> None:
             for _ in range(batches):
-                rows, _, _ = bags.draw(BATCH, rng)
+                rows, _ = bags.draw(BATCH, rng)
                 bags.store.images(rows)
                 bags.store.records(rows)
 

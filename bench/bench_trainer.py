@@ -17,16 +17,15 @@ import numpy as np
 import torch
 import typer
 from bags import fill
-from learning import PRESET, TASKS, LearnerOnBags
+from learning import PRESET, LearnerOnBags
 from measuring import alternate, load, rates_table
 from rich.console import Console
 
 from mtopt_core.environment import prepare
 from mtopt_core.precision import Precision
 from mtopt_policy.action_space import DIMENSIONS, STATE
-from mtopt_policy.learner.batches import Batch, States, UnlabelledTransitions
+from mtopt_policy.learner.batches import Batch, Examples, States, UnlabelledTransitions
 from mtopt_policy.learner.target_networks import TargetNetworks
-from mtopt_policy.learner.train_buffer import LabelledTransitions
 from mtopt_policy.learner.trainer import Trainer
 from mtopt_policy.q_network import QNetwork
 
@@ -64,20 +63,23 @@ class OnNoise:
 
     def _noise(self, bags: LearnerOnBags, rng: np.random.Generator) -> tuple[UnlabelledTransitions, Batch]:
         size = bags.configuration.batch
-        rows, tasks, successes = bags.draw(size, rng)
+        rows, outcomes = bags.draw(size, rng)
         remaining, n_step = bags.store.records(rows)['remaining'], bags.configuration.targets.n_step
         going_on = int((remaining >= n_step).sum())
-        next_states = _states(bags, going_on, rng)
-        labelled = LabelledTransitions(rows, tasks, successes, rng.random(size, np.float32))
+        examples = Examples.among(outcomes)
+        number = len(examples.of)
         batch = Batch(
             states=_states(bags, size, rng),
-            images_of=torch.arange(size),
             actions=torch.from_numpy(rng.random((size, DIMENSIONS), np.float32)),
-            weights=torch.full((size,), 1 / size),
-            labelled=labelled,
+            examples=examples,
+            successes=rng.random(number) < 0.5,
+            targets=rng.random(number, np.float32),
+            weights=np.full(number, 1 / number, np.float32),
+            rows=rows,
         )
         next_actions = torch.from_numpy(rng.random((going_on, DIMENSIONS), np.float32))
-        return UnlabelledTransitions(rows, tasks, successes, remaining, n_step, next_states, next_actions), batch
+        next_states = _states(bags, going_on, rng)
+        return UnlabelledTransitions(rows, outcomes, remaining, n_step, next_states, next_actions), batch
 
 
 def _states(bags: LearnerOnBags, number: int, rng: np.random.Generator) -> States:
@@ -88,7 +90,6 @@ def _states(bags: LearnerOnBags, number: int, rng: np.random.Generator) -> State
     return States(
         torch.from_numpy(images).permute(1, 0, 4, 2, 3),
         torch.tensor(np.hstack([closed, lengths]), dtype=torch.float32),
-        torch.eye(len(TASKS))[rng.integers(0, len(TASKS), number)],
     )
 
 

@@ -14,9 +14,9 @@ from mtopt_core.tasks import load_tasks
 from mtopt_policy.cem import CrossEntropyMethod
 from mtopt_policy.learner.batches import Loader
 from mtopt_policy.learner.bellman_updater import BellmanUpdater
+from mtopt_policy.learner.drawing import draw_transitions
 from mtopt_policy.learner.episode_store import EpisodeStore
 from mtopt_policy.learner.target_networks import TargetNetworks
-from mtopt_policy.learner.task_buffers import SUCCESS
 from mtopt_policy.learner.training import Training, TrainingOptions
 from mtopt_policy.learner.transitions import StoreLayout
 
@@ -49,13 +49,11 @@ class LearnerOnBags:
         self.configuration = training.configuration
         (folder,) = (data.root / 'replay').iterdir()
         self.store = EpisodeStore(folder, StoreLayout.model_validate_json((folder / 'layout.json').read_text()))
-        self.loader = Loader(self.store, len(TASKS))
+        self.loader = Loader(self.store)
 
-    def draw(self, batch: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Draw re-balanced transitions: rows in the store, tasks, whether the episode solved them, each `(B,)`."""
-        buffers = self.learner.buffers
-        tasks, outcomes = self.configuration.rebalancing.draw(buffers.sizes, batch, rng)
-        return self.store.sample_rows(buffers.sample(tasks, outcomes, rng), rng), tasks, outcomes == SUCCESS
+    def draw(self, batch: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Draw re-balanced transitions as the learner does: `(B,)` rows in the store, `(B, T)` outcomes."""
+        return draw_transitions(self.configuration.rebalancing, self.learner.buffers, self.store, batch, rng)
 
     def bellman_updater(self, targets: TargetNetworks) -> BellmanUpdater:
         """Return a Bellman updater like the learner's, with target networks of one's own."""

@@ -176,20 +176,24 @@ class QNetwork(nn.Module):
         actions: torch.Tensor,
         state: torch.Tensor,
         task: torch.Tensor,
-        images_of: torch.Tensor | None = None,
+        of: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Return what `value` makes logits of, and the losses: `(B, K)`, always float32.
+        """Return what `value` makes logits of, and the losses.
 
         Args:
-            images: As in `tower`, U of them.
-            actions: `(B, 8)`.
+            images: As in `tower`.
+            actions: One for each, `(B, 8)`.
             state: `(B, 3)`.
-            task: `(B, T)`.
-            images_of: Which image each action is for, `(B,) int64`; none when there is one for each.
+            task: One-hot, `(P, T)`.
+            of: Which of the B each task is for, `(P,) int64`; none when there is one for each.
+
+        Returns:
+            `(P, K)`, always float32.
         """
-        features = self.tower(images)
-        embedding = self.embed(features if images_of is None else features[images_of], actions[:, None], state, task)
-        return self.fusion.score(embedding, task)[:, 0]
+        features, actions = self.tower(images), actions[:, None]
+        if of is not None:
+            features, actions, state = features[of], actions[of], state[of]
+        return self.fusion.score(self.embed(features, actions, state, task), task)[:, 0]
 
     def forward(
         self, images: torch.Tensor, actions: torch.Tensor, state: torch.Tensor, task: torch.Tensor

@@ -5,13 +5,14 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mtopt_core.configuration import CellConfiguration
 from mtopt_core.tasks import load_tasks
+from mtopt_policy.learner.batches import Batch, Examples, States
 from mtopt_policy.learner.monitor import Monitor
 from mtopt_policy.learner.stopwatch import BATCH, LABELLING, LOADING, TRAINING, UNLABELLED
-from mtopt_policy.learner.train_buffer import LabelledTransitions
 from mtopt_policy.learner.trainer import StepResult
 from mtopt_policy.learner.training import Training, TrainingOptions
 
@@ -72,21 +73,28 @@ def test_a_training_shows_loss_q_sizes_ages_and_where_its_time_goes(made, monkey
 
 
 def test_the_age_of_episodes_is_the_time_since_they_were_recorded(made):
-    labelled, _ = made.learner.step()
-    assert 'train buffer/age of episodes, hours' not in made.learner.figures(labelled, 1.0), 'their ids tell no time'
+    batch, _ = made.learner.step()
+    assert 'train buffer/age of episodes, hours' not in made.learner.figures(batch, 1.0), 'their ids tell no time'
     index, stamp = made.store.index, datetime.now(UTC) - timedelta(hours=3)
     index.ids = np.array([f'{stamp:%Y%m%dT%H%M%S}_robot_{number}'.encode() for number in range(len(index))])
-    figures = made.learner.figures(labelled, 1.0)
+    figures = made.learner.figures(batch, 1.0)
     assert figures['train buffer/age of episodes, hours'] == pytest.approx(3, abs=0.01)
     made.learner.close()
 
 
 def test_the_td_error_is_the_mean_distance_of_q_from_its_target(tmp_path):
-    targets = np.array([0.5, 1.0], np.float32)
-    labelled = LabelledTransitions(np.arange(2), np.array([0, 1]), np.array([True, False]), targets)
+    batch = Batch(
+        states=States(torch.zeros(1), torch.zeros(1)),
+        actions=torch.zeros(1),
+        examples=Examples(np.zeros(2, int), np.array([0, 1]), len(TASKS)),
+        successes=np.array([True, False]),
+        targets=np.array([0.5, 1.0], np.float32),
+        weights=np.array([0.5, 0.5], np.float32),
+        rows=np.zeros(1, int),
+    )
     monitor = Monitor(tmp_path, TASKS.names, 0)
-    monitor.record(labelled, StepResult(0.7, np.array([0.4, 0.7])))
-    monitor.record(labelled, StepResult(0.7, np.array([0.5, 1.0])))
+    monitor.record(batch, StepResult(0.7, np.array([0.4, 0.7])))
+    monitor.record(batch, StepResult(0.7, np.array([0.5, 1.0])))
     assert monitor.write(2, np.zeros((len(TASKS), 2), int), {}).td_error == pytest.approx(0.1)
     monitor.close()
     assert curves(tmp_path)['TD error'] == pytest.approx([0.1])

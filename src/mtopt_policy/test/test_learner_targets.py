@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from mtopt_core.configuration import StepConfiguration
+from mtopt_core.episode import Verdict
 from mtopt_core.precision import Precision
 from mtopt_policy.action_space import ActionSpace, Choice
 from mtopt_policy.cem import CrossEntropyMethod
-from mtopt_policy.learner.batches import States, UnlabelledTransitions
+from mtopt_policy.learner import bellman_updater
+from mtopt_policy.learner.batches import Examples, States, UnlabelledTransitions
 from mtopt_policy.learner.bellman_updater import BellmanUpdater
 from mtopt_policy.learner.target_networks import TargetNetworks
 from mtopt_policy.learner.train_buffer import LabelledTransitions, TrainBuffer
@@ -34,13 +36,14 @@ class PeakedQ(torch.nn.Module):
         closing = actions[..., 5] - state[:, :1]
         return self.height - self.slope * (actions[..., 0] - features[:, None]).abs() + closing
 
-    def forward(self, images: torch.Tensor, actions: torch.Tensor, state: torch.Tensor, task: torch.Tensor):
-        return self.head(self.tower(images), actions[:, None], state, task)[:, 0]
-
 
 def states(brightness: list[int], closed: list[int]) -> States:
     images = torch.tensor(brightness, dtype=torch.uint8)[:, None, None, None, None].expand(-1, 1, 3, 2, 2)
-    return States(images, torch.tensor([[c, 0.1] for c in closed], dtype=torch.float32), torch.ones(len(closed), 1))
+    return States(images, torch.tensor([[c, 0.1] for c in closed], dtype=torch.float32))
+
+
+def one_task(number: int) -> Examples:
+    return Examples(np.arange(number), np.zeros(number, int), number=1)
 
 
 def updater(first: PeakedQ, second: PeakedQ, mask: list[bool], **options: bool) -> BellmanUpdater:
@@ -59,13 +62,17 @@ def label(
     next_actions: torch.Tensor | None = None,
     n_step: int = 1,
 ) -> np.ndarray:
-    rows, tasks = np.arange(len(successes)), np.zeros(len(successes), int)
     if next_actions is None:
         next_actions = torch.zeros(len(next_states.state), 8)
     transitions = UnlabelledTransitions(
-        rows, tasks, np.array(successes), np.array(remaining), n_step, next_states, next_actions
+        rows=np.arange(len(successes)),
+        outcomes=np.array(successes, np.int8)[:, None],
+        remaining=np.array(remaining),
+        n_step=n_step,
+        next_states=next_states,
+        next_actions=next_actions,
     )
-    return bellman.label(transitions, torch.Generator().manual_seed(0)).targets
+    return bellman.label(transitions, torch.Generator().manual_seed(0)).targets[:, 0]
 
 
 def sigmoid(x: float) -> float:
@@ -84,7 +91,7 @@ def test_targets_are_the_discounted_lesser_q_of_the_first_networks_best_action()
 
 def test_the_second_network_does_not_choose_the_action_but_may_value_it_higher_in_vain():
     bellman = updater(PeakedQ(3.0, 0.5), PeakedQ(1.0, 2.0), MOVE_ONLY)
-    value = bellman.value(states([51], [0]), torch.Generator().manual_seed(0))
+    value = bellman.value(states([51], [0]), one_task(1), torch.Generator().manual_seed(0))
     assert value.item() == pytest.approx(sigmoid(0.5), abs=0.005)
 
 
@@ -141,8 +148,8 @@ def test_choices_masked_for_the_next_state_do_not_count():
     open_hand = updater(PeakedQ(3.0, 0.5), PeakedQ(3.0, 0.5), closing_allowed)
     masked = updater(PeakedQ(3.0, 0.5), PeakedQ(3.0, 0.5), MOVE_ONLY)
     generator = torch.Generator().manual_seed(0)
-    assert open_hand.value(states([0], [0]), generator).item() == pytest.approx(sigmoid(1.5), abs=0.005)
-    assert masked.value(states([0], [0]), generator).item() == pytest.approx(sigmoid(0.5), abs=0.005)
+    assert open_hand.value(states([0], [0]), one_task(1), generator).item() == pytest.approx(sigmoid(1.5), abs=0.005)
+    assert masked.value(states([0], [0]), one_task(1), generator).item() == pytest.approx(sigmoid(0.5), abs=0.005)
 
 
 def test_the_mask_is_that_of_the_task_and_the_gripper():
@@ -151,9 +158,37 @@ def test_the_mask_is_that_of_the_task_and_the_gripper():
     masks[0, 0, Choice.CLOSE] = True
     targets = TargetNetworks(PeakedQ(3.0, 0.5), rate=0.1, lag=10)
     bellman = BellmanUpdater(targets, CrossEntropyMethod(EASED, 256, 8, 4), masks, 0.9, False, False, FLOAT32)
-    opened, closed = bellman.value(states([0, 0], [0, 1]), torch.Generator().manual_seed(0)).tolist()
+    opened, closed = bellman.value(states([0, 0], [0, 1]), one_task(2), torch.Generator().manual_seed(0)).tolist()
     assert opened == pytest.approx(sigmoid(1.5), abs=0.005)
     assert closed == pytest.approx(sigmoid(0.5 - 1), abs=0.005)
+
+
+def test_a_transition_has_a_target_for_every_task_it_is_an_example_of_and_none_for_others():
+    masks = np.zeros((3, 2, 4), bool)
+    masks[..., Choice.MOVE] = True
+    masks[2, :, Choice.CLOSE] = True
+    targets = TargetNetworks(PeakedQ(3.0, 0.5), rate=0.1, lag=10)
+    bellman = BellmanUpdater(targets, CrossEntropyMethod(EASED, 256, 8, 4), masks, 0.9, False, False, FLOAT32)
+    success, failure, unsure = (int(verdict) for verdict in (Verdict.SUCCESS, Verdict.FAILURE, Verdict.UNSURE))
+    outcomes = np.array([[success, unsure, failure], [failure, success, unsure], [unsure, success, failure]], np.int8)
+    transitions = UnlabelledTransitions(
+        np.arange(3), outcomes, np.array([1, 0, 2]), 1, states([0, 0], [0, 0]), torch.zeros(2, 8)
+    )
+    found = bellman.label(transitions, torch.Generator().manual_seed(0))
+    moving, closing_too = 0.9 * sigmoid(0.5), 0.9 * sigmoid(1.5)
+    expected = [[moving, np.nan, closing_too], [0, 1, np.nan], [np.nan, moving, closing_too]]
+    np.testing.assert_allclose(found.targets, expected, atol=0.005)
+    np.testing.assert_array_equal(found.outcomes, outcomes)
+
+
+def test_targets_do_not_depend_on_how_many_are_searched_at_once(monkeypatch):
+    bellman = updater(PeakedQ(3.0, 0.5), PeakedQ(1.0, -0.5), MOVE_ONLY)
+    brightness = list(range(0, 200, 20))
+    together = label(bellman, [True] * 10, [1] * 10, states(brightness, [0] * 10))
+    monkeypatch.setattr(bellman_updater, 'AT_ONCE', 3)
+    np.testing.assert_allclose(
+        label(bellman, [True] * 10, [1] * 10, states(brightness, [0] * 10)), together, atol=0.005
+    )
 
 
 def test_target_one_is_the_running_average_and_target_two_the_same_earlier():
@@ -172,7 +207,7 @@ def test_target_one_is_the_running_average_and_target_two_the_same_earlier():
 
 def labelled(first_row: int, count: int) -> LabelledTransitions:
     rows = np.arange(first_row, first_row + count)
-    return LabelledTransitions(rows, np.zeros(count, int), rows % 2 == 0, (rows / 100).astype(np.float32))
+    return LabelledTransitions(rows, (rows[:, None] % 2).astype(np.int8), (rows[:, None] / 100).astype(np.float32))
 
 
 def test_a_label_is_used_until_its_age_limit():
@@ -188,8 +223,8 @@ def test_a_transition_keeps_its_own_label():
     buffer = TrainBuffer(age_limit=10)
     buffer.add(labelled(0, 50), step=0)
     drawn = buffer.sample(20, np.random.default_rng(0))
-    np.testing.assert_allclose(drawn.targets, drawn.rows / 100)
-    np.testing.assert_array_equal(drawn.successes, drawn.rows % 2 == 0)
+    np.testing.assert_allclose(drawn.targets[:, 0], drawn.rows / 100)
+    np.testing.assert_array_equal(drawn.outcomes[:, 0], drawn.rows % 2)
 
 
 def test_a_small_buffer_still_fills_a_batch():

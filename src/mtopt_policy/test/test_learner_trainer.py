@@ -5,10 +5,9 @@ import pytest
 import torch
 
 from mtopt_core.precision import Precision
-from mtopt_policy.learner.batches import Batch, States
+from mtopt_policy.learner.batches import Batch, Examples, States
 from mtopt_policy.learner.configuration import AugmentationConfiguration, OptimizerConfiguration
 from mtopt_policy.learner.target_networks import TargetNetworks
-from mtopt_policy.learner.train_buffer import LabelledTransitions
 from mtopt_policy.learner.trainer import Trainer
 from mtopt_policy.q_network import QNetwork, QNetworkConfiguration
 
@@ -21,14 +20,19 @@ ALL = {'heads': 'per_task', 'value_bins': 51, 'task_embedding': 16, 'layer_norm'
 def batch() -> Batch:
     """Return transitions of the same images, whose targets depend on action and task."""
     generator = torch.Generator().manual_seed(0)
-    images = torch.randint(256, (4, 1, 3, 32, 32), generator=generator, dtype=torch.uint8).repeat(3, 1, 1, 1, 1)
-    task = torch.eye(TASKS).repeat_interleave(4, 0)
-    actions = torch.zeros(12, 8)
-    actions[:, 0] = torch.tensor([-1.0, 1.0]).repeat(6)
+    images = torch.randint(256, (4, 1, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    actions = torch.zeros(4, 8)
+    actions[:, 0] = torch.tensor([-1.0, 1.0]).repeat(2)
     targets = np.array([0, 1, 0.1, 0.9, 1, 0, 0.9, 0.1, 0.5, 0.5, 0.5, 0.5], np.float32)
-    labelled = LabelledTransitions(np.arange(12), task.argmax(1).numpy(), targets > 0.5, targets)
-    states = States(images[:4], torch.zeros(12, 3), task)
-    return Batch(states, torch.arange(4).repeat(3), actions, torch.full((12,), 1 / 12), labelled)
+    return Batch(
+        states=States(images, torch.zeros(4, 3)),
+        actions=actions,
+        examples=Examples(np.tile(np.arange(4), 3), np.repeat(np.arange(TASKS), 4), TASKS),
+        successes=targets > 0.5,
+        targets=targets,
+        weights=np.full(12, 1 / 12, np.float32),
+        rows=np.arange(4),
+    )
 
 
 def trainer(changes, optimizer=ADAM, bfloat16=False) -> Trainer:
@@ -58,7 +62,7 @@ def test_every_network_learns_what_depends_on_action_and_task(changes):
     wrong = [1.0]
     while wrong[-1] > 0.15 and len(wrong) < 400:
         q = made.train(shown, torch.Generator()).q
-        wrong.append(np.abs(q - shown.labelled.targets).max())
+        wrong.append(np.abs(q - shown.targets).max())
     assert wrong[-1] <= 0.15
 
 

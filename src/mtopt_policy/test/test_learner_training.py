@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from mtopt_core.checkpoint import load_checkpoint, load_manifest, newest_checkpoint
+from mtopt_core.episode import Verdict
 from mtopt_core.errors import UnknownTaskError
 from mtopt_core.tasks import load_tasks
 from mtopt_policy.learner.impersonation import Impersonation
@@ -193,11 +194,11 @@ def test_only_the_policies_asked_for_are_kept(record, tmp_path, training, run):
 
 def test_batches_are_balanced_between_tasks_and_outcomes(record, tmp_path, training):
     record(40, task='lift-milk')
-    half = ('rebalancing.success_share=0.5',)
+    half = ('rebalancing.success_share=0.5', 'rebalancing.every_task=false')
     made = training(record(4).data, tmp_path / 'out', impersonation=Impersonation.NONE, overrides=half)
-    labelled, _ = made.learner.step()
+    batch, _ = made.learner.step()
     counts = np.zeros((len(TASKS), 2), int)
-    np.add.at(counts, (labelled.tasks, labelled.successes.astype(int)), 1)
+    np.add.at(counts, (batch.examples.tasks, batch.successes.astype(int)), 1)
     assert counts[TASKS.index('lift-can')].tolist() == [6, 6]
     assert counts[TASKS.index('lift-milk')].tolist() == [12, 0], 'no success yet: failures only'
     made.learner.close()
@@ -206,6 +207,25 @@ def test_batches_are_balanced_between_tasks_and_outcomes(record, tmp_path, train
 def test_batches_hold_the_share_of_last_transitions_asked_for(record, tmp_path, training):
     overrides = ('rebalancing.terminal_share=1', 'targets.discount=0')
     made = training(record(20, moves=3).data, tmp_path / 'out', overrides=overrides)
-    labelled, _ = made.learner.step()
-    np.testing.assert_array_equal(labelled.targets, labelled.successes)
+    batch, _ = made.learner.step()
+    np.testing.assert_array_equal(batch.targets, batch.successes)
+    made.learner.close()
+
+
+def test_with_every_task_an_image_is_an_example_of_all_its_tasks_and_weights_keep_the_balance(
+    record, tmp_path, training
+):
+    record(40, task='lift-milk')
+    overrides = ('rebalancing.success_share=0.5', 'rebalancing.every_task=true', 'rebalancing.terminal_share=null')
+    made = training(record(40).data, tmp_path / 'out', overrides=overrides)
+    batch, _ = made.learner.step()
+    buffers = made.learner.buffers
+    known = buffers.outcomes(made.store.episodes_of(batch.rows)) != Verdict.UNSURE
+    assert known.sum(axis=1).min() > 1
+    np.testing.assert_array_equal(np.transpose([batch.examples.of, batch.examples.tasks]), np.argwhere(known))
+    weights = np.zeros((len(TASKS), 2))
+    np.add.at(weights, (batch.examples.tasks, batch.successes.astype(int)), batch.weights)
+    sizes = buffers.sizes
+    assert weights.sum() == pytest.approx(1)
+    np.testing.assert_allclose(weights, made.configuration.rebalancing.shares(sizes), rtol=1e-4)
     made.learner.close()

@@ -9,37 +9,62 @@ import torch
 from torch.nn import functional
 
 from mtopt_core.augmentation import shift
+from mtopt_core.episode import Verdict
 from mtopt_policy.learner.episode_store import EpisodeStore
+from mtopt_policy.learner.rebalancing import balanced_weights
 from mtopt_policy.learner.train_buffer import LabelledTransitions
 
 
 @dataclass(frozen=True)
 class States:
-    """What the Q-function is given besides the action.
+    """What the Q-function is given besides task and action.
 
     Attributes:
         images: `(B, V, 3, S, S) uint8`.
         state: What is known of the robot, encoded by `encode_state`, `(B, 3) float32`.
-        task: One-hot, `(B, T) float32`.
     """
 
     images: torch.Tensor
     state: torch.Tensor
-    task: torch.Tensor
 
     def to(self, device: torch.device) -> States:
         """Return the same on a device."""
-        return States(*(tensor.to(device, non_blocking=True) for tensor in (self.images, self.state, self.task)))
+        return States(*(tensor.to(device, non_blocking=True) for tensor in (self.images, self.state)))
+
+
+@dataclass(frozen=True)
+class Examples:
+    """States, each for a task; the same one may be an example of several.
+
+    Attributes:
+        of: Places of the states, `(P,) int64`.
+        tasks: Places in the one-hot, `(P,) int64`.
+        number: Of all tasks, T.
+    """
+
+    of: np.ndarray
+    tasks: np.ndarray
+    number: int
+
+    @classmethod
+    def among(cls, outcomes: np.ndarray) -> Examples:
+        """Return those there are: outcomes `(B, T) int8` that are not `UNSURE`."""
+        of, tasks = np.nonzero(outcomes != Verdict.UNSURE)
+        return cls(of, tasks, outcomes.shape[1])
+
+    def on(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return places of states, `(P,) int64`, and one-hot tasks, `(P, T) float32`, on a device."""
+        of, tasks = (torch.from_numpy(places).to(device, non_blocking=True) for places in (self.of, self.tasks))
+        return of, functional.one_hot(tasks, self.number).float()
 
 
 @dataclass(frozen=True)
 class UnlabelledTransitions:
-    """Transitions by reference, each as an example of a task, and what their Q-targets depend on.
+    """Transitions by reference, and what their Q-targets depend on.
 
     Attributes:
         rows: Rows in the episode store, `(B,) int64`.
-        tasks: Places in the one-hot, `(B,) int64`.
-        successes: Whether the episode solved the task, `(B,) bool`.
+        outcomes: As in `LabelledTransitions`, `(B, T) int8`.
         remaining: Decisions that followed in the episode, 0 for its last, `(B,) int32`.
         n_step: Decisions from s to s'.
         next_states: s' of those whose episode goes on that far, in their order.
@@ -47,8 +72,7 @@ class UnlabelledTransitions:
     """
 
     rows: np.ndarray
-    tasks: np.ndarray
-    successes: np.ndarray
+    outcomes: np.ndarray
     remaining: np.ndarray
     n_step: int
     next_states: States
@@ -64,21 +88,23 @@ class UnlabelledTransitions:
 class Batch:
     """What a gradient step is made of.
 
-    Transitions that are examples of several tasks have their images once.
-
     Attributes:
-        states: The states s and tasks T_i: U images, and `P >= U` examples of them.
-        images_of: Each example's image, `(P,) int64`.
-        actions: Encoded actions a, `(P, 8) float32`.
-        weights: Of the examples in the loss, `(P,) float32`; they sum to one.
-        labelled: The P references they were loaded from, with the Q-targets.
+        states: The states s.
+        actions: Encoded actions a, `(B, 8) float32`.
+        examples: The states and tasks T_i that are learned.
+        successes: Whether the examples' episodes solved their tasks, `(P,) bool`.
+        targets: Their Q-targets, `(P,) float32`.
+        weights: Of the examples in the loss, `(P,) float32`, which sum to one.
+        rows: Of the states in the episode store, `(B,) int64`.
     """
 
     states: States
-    images_of: torch.Tensor
     actions: torch.Tensor
-    weights: torch.Tensor
-    labelled: LabelledTransitions
+    examples: Examples
+    successes: np.ndarray
+    targets: np.ndarray
+    weights: np.ndarray
+    rows: np.ndarray
 
 
 class Loader:
@@ -86,53 +112,56 @@ class Loader:
 
     Args:
         store: Where the transitions are.
-        tasks: Length of the one-hot.
         n_step: Decisions from s to s'.
     """
 
-    def __init__(self, store: EpisodeStore, tasks: int, n_step: int = 1) -> None:
+    def __init__(self, store: EpisodeStore, n_step: int = 1) -> None:
         self._store = store
-        self._tasks = tasks
         self._n_step = n_step
 
-    def unlabelled(self, rows: np.ndarray, tasks: np.ndarray, successes: np.ndarray) -> UnlabelledTransitions:
+    def unlabelled(self, rows: np.ndarray, outcomes: np.ndarray) -> UnlabelledTransitions:
         """Load what is needed to label transitions; arguments as the attributes of the result."""
         remaining = self._store.records(rows)['remaining']
-        going_on = remaining >= self._n_step
-        following = rows[going_on] + self._n_step
+        following = rows[remaining >= self._n_step] + self._n_step
         next_actions = torch.from_numpy(self._store.records(following)['action'])
-        next_states = self.states(following, tasks[going_on])
-        return UnlabelledTransitions(rows, tasks, successes, remaining, self._n_step, next_states, next_actions)
+        return UnlabelledTransitions(rows, outcomes, remaining, self._n_step, self.states(following), next_actions)
 
-    def states(self, rows: np.ndarray, tasks: np.ndarray) -> States:
-        """Load states as they are: `(B,)` rows, each with the task it is an example of."""
-        return self._states(self._store.images(rows), rows, tasks)
+    def states(self, rows: np.ndarray) -> States:
+        """Load states as they are, of `(B,)` rows."""
+        return self._states(self._store.images(rows), rows)
 
     def batch(
-        self, labelled: LabelledTransitions, weights: np.ndarray, largest_shift: int, rng: np.random.Generator
+        self, labelled: LabelledTransitions, shares: np.ndarray | None, largest_shift: int, rng: np.random.Generator
     ) -> Batch:
         """Load transitions for a gradient step.
 
         Args:
-            labelled: The transitions; the same row for several tasks is one image.
-            weights: Their weights in the loss, `(P,) float32`.
+            labelled: The transitions.
+            shares: By task and outcome, `(T, 2)`: the examples weigh as much together; without, all weigh the same.
             largest_shift: By how much an image is shifted at random at most, px.
             rng: Source of the shifts.
         """
-        rows, images_of = np.unique(labelled.rows, return_inverse=True)
-        images = shift(self._store.images(rows), largest_shift, rng)
+        images = shift(self._store.images(labelled.rows), largest_shift, rng)
+        records = self._store.records(labelled.rows)
+        examples = Examples.among(labelled.outcomes)
+        chosen = examples.of, examples.tasks
+        successes = labelled.outcomes[chosen] == Verdict.SUCCESS
+        weights = np.full(len(examples.of), 1 / len(examples.of))
+        if shares is not None:
+            weights = balanced_weights(shares, examples.tasks, successes, examples.of, records['remaining'] == 0)
         return Batch(
-            states=self._states(images, labelled.rows, labelled.tasks),
-            images_of=torch.from_numpy(images_of),
-            actions=torch.from_numpy(self._store.records(labelled.rows)['action']),
-            weights=torch.from_numpy(weights),
-            labelled=labelled,
+            states=self._states(images, labelled.rows),
+            actions=torch.from_numpy(records['action']),
+            examples=examples,
+            successes=successes,
+            targets=labelled.targets[chosen],
+            weights=weights.astype(np.float32),
+            rows=labelled.rows,
         )
 
-    def _states(self, images: np.ndarray, rows: np.ndarray, tasks: np.ndarray) -> States:
+    def _states(self, images: np.ndarray, rows: np.ndarray) -> States:
         return States(
             # Views come first in memory: each view is then a dense channels-last batch, which convolves fastest.
             torch.from_numpy(images).permute(1, 0, 4, 2, 3),
             torch.from_numpy(self._store.records(rows)['state']),
-            functional.one_hot(torch.from_numpy(tasks), self._tasks).float(),
         )

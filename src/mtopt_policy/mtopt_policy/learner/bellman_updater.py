@@ -26,11 +26,15 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from mtopt_core.episode import Verdict
 from mtopt_core.precision import Precision
 from mtopt_policy.cem import CrossEntropyMethod
-from mtopt_policy.learner.batches import States, UnlabelledTransitions
+from mtopt_policy.learner.batches import Examples, States, UnlabelledTransitions
 from mtopt_policy.learner.target_networks import TargetNetworks
 from mtopt_policy.learner.train_buffer import LabelledTransitions
+
+AT_ONCE = 128
+"""Searches at a time: of more at once the samples' maps would not stay in a CPU's cache."""
 
 
 class BellmanUpdater:
@@ -71,33 +75,61 @@ class BellmanUpdater:
             transitions: The transitions.
             generator: Source of CEM's samples.
         """
-        returns = (transitions.successes * self._discount**transitions.remaining).astype(np.float32)
-        targets, going_on = returns.copy(), transitions.going_on
-        if going_on.any():
+        outcomes, remaining = transitions.outcomes, transitions.remaining[:, None]
+        returns = ((outcomes == Verdict.SUCCESS) * self._discount**remaining).astype(np.float32)
+        targets, going_on = returns.copy(), np.flatnonzero(transitions.going_on)
+        examples = Examples.among(outcomes[going_on])
+        if len(examples.of):
             logged = transitions.next_actions if self._logged_action else None
-            value = self.value(transitions.next_states, generator, logged)
-            targets[going_on] = (self._discount**transitions.n_step * value).clamp(0, 1).cpu().numpy()
+            value = self.value(transitions.next_states, examples, generator, logged)
+            discounted = (self._discount**transitions.n_step * value).clamp(0, 1)
+            targets[going_on[examples.of], examples.tasks] = discounted.cpu().numpy()
         if self._monte_carlo:
             targets = np.maximum(targets, returns)
-        return LabelledTransitions(transitions.rows, transitions.tasks, transitions.successes, targets)
+        targets[outcomes == Verdict.UNSURE] = np.nan
+        return LabelledTransitions(transitions.rows, outcomes, targets)
 
     @torch.no_grad()
-    def value(self, states: States, generator: torch.Generator, logged: torch.Tensor | None = None) -> torch.Tensor:
-        """Return V, `(B,) float32 in [0, 1]`, of states; `logged` are further candidates for a*, `(B, 8)`."""
+    def value(
+        self, states: States, examples: Examples, generator: torch.Generator, logged: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return V, `(P,) float32 in [0, 1]`.
+
+        Args:
+            states: The states, B of them.
+            examples: For which tasks.
+            generator: Source of CEM's samples.
+            logged: Further candidates for a*, `(B, 8)`.
+        """
         states = states.to(self._precision.device)
         images = self._precision.floats(states.images)
-        gripper_closed = states.state[:, 0].long()
-        masks = self._masks[states.task.argmax(1), gripper_closed]
-        first, second = self._targets.averaged, self._targets.lagged
+        places, tasks = examples.on(self._precision.device)
+        values = []
         with self._precision.autocast():
-            features = first.tower(images)
-            actions, logits = self._cem.maximise(
-                lambda samples: first.head(features, samples, states.state, states.task), masks, generator
-            )
-            if logged is not None:
-                logged = logged.to(self._precision.device)
-                logged_logits = first.head(features, logged[:, None], states.state, states.task)[:, 0]
-                actions = torch.where((logged_logits > logits)[:, None], logged, actions)
-                logits = torch.maximum(logged_logits, logits)
-            others = second(images, actions, states.state, states.task)
-        return torch.minimum(logits.float(), others.float()).sigmoid()
+            features, others = (network.tower(images) for network in (self._targets.averaged, self._targets.lagged))
+            for of, task in zip(places.split(AT_ONCE), tasks.split(AT_ONCE), strict=True):
+                state = states.state[of]
+                candidates = None if logged is None else logged.to(self._precision.device)[of]
+                actions, logits = self._best(features[of], state, task, candidates, generator)
+                second = self._targets.lagged.head(others[of], actions[:, None], state, task)[:, 0]
+                values.append(torch.minimum(logits.float(), second.float()).sigmoid())
+        return torch.cat(values)
+
+    def _best(
+        self,
+        features: torch.Tensor,
+        state: torch.Tensor,
+        task: torch.Tensor,
+        logged: torch.Tensor | None,
+        generator: torch.Generator,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return a* and its logit by the first network; arguments as of `QNetwork.head`."""
+        network, masks = self._targets.averaged, self._masks[task.argmax(1), state[:, 0].long()]
+        actions, logits = self._cem.maximise(
+            lambda samples: network.head(features, samples, state, task), masks, generator
+        )
+        if logged is None:
+            return actions, logits
+        logged_logits = network.head(features, logged[:, None], state, task)[:, 0]
+        actions = torch.where((logged_logits > logits)[:, None], logged, actions)
+        return actions, torch.maximum(logged_logits, logits)

@@ -32,10 +32,10 @@ def last_decisions_q(
     """
     rows, tasks = store.last_rows(places), wanted.shape[1]
     found = np.full(wanted.shape, np.nan, np.float32)
-    loader, device = Loader(store, tasks), precision.device
+    loader, device = Loader(store), precision.device
     for start in range(0, len(rows), CHUNK):
         here = slice(start, start + CHUNK)
-        states = loader.states(rows[here], np.zeros(len(rows[here]), np.int64)).to(device)
+        states = loader.states(rows[here]).to(device)
         actions = torch.from_numpy(store.records(rows[here])['action']).to(device)
         with precision.autocast():
             features = network.tower(precision.floats(states.images))

@@ -21,13 +21,13 @@ from mtopt_policy.learner.batches import Batch, Loader, UnlabelledTransitions
 from mtopt_policy.learner.bellman_updater import BellmanUpdater
 from mtopt_policy.learner.configuration import TrainerConfiguration
 from mtopt_policy.learner.data_sharing import DataSharing
-from mtopt_policy.learner.every_task import EveryTask
+from mtopt_policy.learner.drawing import draw_transitions
 from mtopt_policy.learner.held_out import areas_under_curve
 from mtopt_policy.learner.impersonation import Impersonation, impersonate
 from mtopt_policy.learner.log_replay import LogReplay, Replay
 from mtopt_policy.learner.stopwatch import BATCH, LABELLING, LOADING, TRAINING, UNLABELLED, Stopwatch
 from mtopt_policy.learner.target_networks import TargetNetworks
-from mtopt_policy.learner.task_buffers import SUCCESS, TaskBuffers
+from mtopt_policy.learner.task_buffers import TaskBuffers
 from mtopt_policy.learner.train_buffer import LabelledTransitions, TrainBuffer
 from mtopt_policy.learner.trainer import StepResult, Trainer, within
 from mtopt_policy.q_network import QNetwork
@@ -85,7 +85,7 @@ class Learner:
             self.targets, cem, masks, targets.discount, targets.monte_carlo, targets.logged_action, precision
         )
         self._train_buffer = TrainBuffer(targets.age_limit)
-        self._loader = Loader(log_replay.store, len(tasks), targets.n_step)
+        self._loader = Loader(log_replay.store, targets.n_step)
         self._sharing: DataSharing | None = None
         if impersonation == Impersonation.GAIN:
             self._sharing = DataSharing(configuration.sharing, log_replay.store, len(tasks))
@@ -98,14 +98,14 @@ class Learner:
         """Fill the task buffers with what log replay has read and the outcomes known by now."""
         self._fill(self._log_replay.replay())
 
-    def step(self, rate: float = 1.0) -> tuple[LabelledTransitions, StepResult]:
+    def step(self, rate: float = 1.0) -> tuple[Batch, StepResult]:
         """Label transitions if it is time to, then make one gradient step.
 
         Args:
             rate: Share of the learning rate.
 
         Returns:
-            The transitions learned from, and what the step found.
+            The batch learned from, and what the step found.
 
         Raises:
             TrainingError: Loss or gradient is not finite.
@@ -120,13 +120,13 @@ class Learner:
             batch = (self._next_batch or self._load(step)).result()
         self._next_batch = self._load(step + 1)
         with self.stopwatch.during(TRAINING):
-            return batch.labelled, self.trainer.train(batch, self._generator(step, TRAIN), rate)
+            return batch, self.trainer.train(batch, self._generator(step, TRAIN), rate)
 
-    def figures(self, labelled: LabelledTransitions, seconds: float) -> dict[str, float]:
+    def figures(self, batch: Batch, seconds: float) -> dict[str, float]:
         """Return what to watch of the data path, by name.
 
         Args:
-            labelled: The transitions last learned from; the ages are theirs.
+            batch: The transitions last learned from; the ages are theirs.
             seconds: Time since the last call, of which the parts' shares are.
         """
         store = self._log_replay.store
@@ -134,7 +134,7 @@ class Learner:
         figures['train buffer/transitions'] = len(self._train_buffer)
         figures['train buffer/age of labels, steps'] = self._train_buffer.mean_age(self.trainer.step)
         now = datetime.now(UTC)
-        recorded = [time_of(episode_id.decode()) for episode_id in store.ids_of(labelled.rows)]
+        recorded = [time_of(episode_id.decode()) for episode_id in store.ids_of(batch.rows)]
         ages = [(now - stamp).total_seconds() / 3600 for stamp in recorded if stamp is not None]
         if ages:
             figures['train buffer/age of episodes, hours'] = float(np.mean(ages))
@@ -183,12 +183,7 @@ class Learner:
         self.replay, episodes = replay, replay.training
         gains = self._sharing.gains(episodes) if self._sharing else None
         expanded = impersonate(episodes, self._impersonation, self._tasks, gains)
-        expanded = self._of_learned(expanded)
-        self.buffers = TaskBuffers.of(episodes.places, expanded)
-        self._every_task: EveryTask | None = None
-        if self._configuration.rebalancing.every_task and self.buffers.sizes.any():
-            shares = self._configuration.rebalancing.shares(self.buffers.sizes)
-            self._every_task = EveryTask(episodes.places, expanded, shares)
+        self.buffers = TaskBuffers.of(episodes.places, self._of_learned(expanded))
 
     def _of_learned(self, expanded: np.ndarray) -> np.ndarray:
         """Leave out examples of tasks that are not learned."""
@@ -207,27 +202,21 @@ class Learner:
             self._train_buffer.add(self._bellman_updater.label(drawn, self._generator(step, LABEL)), step)
 
     def _draw(self, step: int, buffers: TaskBuffers) -> UnlabelledTransitions:
-        """Sample transitions for the Bellman updater "using re-balancing strategy" (paper Fig. 11)."""
-        rng, store = self._rng(step, DRAW), self._log_replay.store
-        rebalancing = self._configuration.rebalancing
+        rebalancing, store = self._configuration.rebalancing, self._log_replay.store
         with self.stopwatch.during(LOADING):
-            tasks, outcomes = rebalancing.draw(buffers.sizes, self._configuration.batch, rng)
-            rows = store.sample_rows(buffers.sample(tasks, outcomes, rng), rng, rebalancing.terminal_share)
-            return self._loader.unlabelled(rows, tasks, outcomes == SUCCESS)
+            drawn = draw_transitions(rebalancing, buffers, store, self._configuration.batch, self._rng(step, DRAW))
+            return self._loader.unlabelled(*drawn)
 
     def _load(self, step: int) -> Future[Batch]:
         rng = self._rng(step, LOAD)
         labelled = self._train_buffer.sample(self._configuration.batch, rng)
-        return self._background.submit(self._batch, labelled, self._every_task, rng)
+        rebalancing = self._configuration.rebalancing
+        shares = rebalancing.shares(self.buffers.sizes) if rebalancing.every_task else None
+        return self._background.submit(self._batch, labelled, shares, rng)
 
-    def _batch(self, labelled: LabelledTransitions, every_task: EveryTask | None, rng: np.random.Generator) -> Batch:
-        store = self._log_replay.store
+    def _batch(self, labelled: LabelledTransitions, shares: np.ndarray | None, rng: np.random.Generator) -> Batch:
         with self.stopwatch.during(LOADING):
-            weights = np.full(len(labelled), 1 / len(labelled), np.float32)
-            if every_task is not None:
-                episodes = store.episodes_of(labelled.rows)
-                labelled, weights = every_task.expand(labelled, episodes, labelled.rows == store.last_rows(episodes))
-            return self._loader.batch(labelled, weights, self._configuration.augmentation.shift, rng)
+            return self._loader.batch(labelled, shares, self._configuration.augmentation.shift, rng)
 
     def _rng(self, step: int, use: int) -> np.random.Generator:
         return np.random.default_rng((self._configuration.seed, step, use))

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
+from mtopt_policy.learner.batches import Batch
 from mtopt_policy.learner.task_buffers import FAILURE, SUCCESS
-from mtopt_policy.learner.train_buffer import LabelledTransitions
 from mtopt_policy.learner.trainer import StepResult
 
 
@@ -20,7 +20,7 @@ class Interval:
 
     Attributes:
         loss: Mean loss.
-        td_error: Mean difference of Q and its target.
+        td_error: Mean difference of Q and its target, weighted as the loss is.
         q: Mean Q of transitions by task and outcome of their episode, `(T, 2)`; NaN where there were none.
     """
 
@@ -43,13 +43,13 @@ class Monitor:
         self._tasks = tasks
         self._clear()
 
-    def record(self, labelled: LabelledTransitions, result: StepResult) -> None:
+    def record(self, batch: Batch, result: StepResult) -> None:
         """Take in what a step found."""
-        cells = (labelled.tasks, labelled.successes.astype(int))
+        cells = (batch.examples.tasks, batch.successes.astype(int))
         np.add.at(self._sums, cells, result.q)
         np.add.at(self._counts, cells, 1)
         self._losses.append(result.loss)
-        self._td_errors.append(np.abs(result.q - labelled.targets).mean())
+        self._td_errors.append(batch.weights @ np.abs(result.q - batch.targets))
 
     def write(self, step: int, sizes: np.ndarray, figures: Mapping[str, float]) -> Interval:
         """Write the means since the last call, and begin anew.

@@ -32,8 +32,9 @@ class Rebalancing(BaseModel):
         success_share: Share of successes within each task; none keeps the data's own.
         terminal_share: Share of last transitions, the only ones with a reward, within each task and outcome; none
             keeps the data's own. The paper does not speak of it.
-        every_task: Whether a last transition is an example of every task its episode counts for (`every_task.py`); the
-            paper's is one of the task it was drawn for.
+        every_task: Whether a transition is an example of every task its episode counts for, so that the batch is
+            balanced by weights (`balanced_weights`); the paper's is one of the task it was drawn for. The image tower,
+            most of a gradient step, then looks at an image once for all of them.
     """
 
     model_config = ConfigDict(extra='forbid', frozen=True)
@@ -82,3 +83,31 @@ class Rebalancing(BaseModel):
         chosen = np.searchsorted(np.cumsum(cells), positions, side='right')
         chosen = np.minimum(chosen, np.flatnonzero(cells)[-1])
         return chosen // 2, chosen % 2
+
+
+def balanced_weights(
+    shares: np.ndarray, tasks: np.ndarray, successes: np.ndarray, of: np.ndarray, last: np.ndarray
+) -> np.ndarray:
+    """Return by how much examples must weigh so that tasks and outcomes have their shares.
+
+    The last transitions weigh as much together as their share of the batch, and so do the others. Of either, every
+    task and outcome that has examples has the part that `shares` gives it among those.
+
+    Args:
+        shares: By task and outcome, `(T, 2) float64`.
+        tasks: Of the examples, `(P,) int64`.
+        successes: Whether their episodes solved these, `(P,) bool`.
+        of: The transitions they are of, `(P,) int64`.
+        last: Whether transitions are the last of their episodes, `(B,) bool`.
+
+    Returns:
+        `(P,) float64`, which sum to one.
+    """
+    # Whether an example is of a last transition, its task, its outcome.
+    cells = (last[of].astype(int), tasks, successes.astype(int))
+    counts = np.zeros((2, *shares.shape))
+    np.add.at(counts, cells, 1)
+    weights = (shares / np.maximum(counts, 1))[cells]
+    for part in (False, True):
+        weights[last[of] == part] *= np.mean(last == part) / max(weights[last[of] == part].sum(), np.finfo(float).tiny)
+    return weights / weights.sum()

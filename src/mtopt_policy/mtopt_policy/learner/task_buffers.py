@@ -16,11 +16,15 @@ class TaskBuffers:
     """References to episodes by task and outcome: impersonating an episode as eight tasks costs eight integers.
 
     Attributes:
+        places: All episodes' places in the store's index, rising, `(N,) int64`.
+        expanded: What they are for each task, `(N, T) int8` of `Verdict`; not used for it where `UNSURE`.
         episodes: Places in the store's index, `(n,) int32`: the failures of the first task, its successes, and so on.
         starts: Where each group starts in `episodes`, `(T, 2) int64`.
         sizes: Episodes by task and outcome, `(T, 2) int64`: failures, successes.
     """
 
+    places: np.ndarray
+    expanded: np.ndarray
     episodes: np.ndarray
     starts: np.ndarray
     sizes: np.ndarray
@@ -30,7 +34,7 @@ class TaskBuffers:
         """Sort impersonated episodes into buffers.
 
         Args:
-            places: Places in the store's index, `(N,) int`.
+            places: Places in the store's index, rising, `(N,) int`.
             expanded: What they are for each task, `(N, T) int8` of `Verdict`; not used for it where `UNSURE`.
         """
         groups = [
@@ -40,7 +44,7 @@ class TaskBuffers:
         ]
         sizes = np.array([len(group) for group in groups], np.int64)
         starts = np.cumsum(sizes) - sizes
-        return cls(np.concatenate(groups), starts.reshape(-1, 2), sizes.reshape(-1, 2))
+        return cls(places, expanded, np.concatenate(groups), starts.reshape(-1, 2), sizes.reshape(-1, 2))
 
     def group(self, task: int, outcome: int) -> np.ndarray:
         """Return a task's failures or successes, `(n,) int32` places in the store's index."""
@@ -60,3 +64,7 @@ class TaskBuffers:
         """
         starts = self.starts[tasks, outcomes]
         return self.episodes[rng.integers(starts, starts + self.sizes[tasks, outcomes])]
+
+    def outcomes(self, episodes: np.ndarray) -> np.ndarray:
+        """Return what episodes are for each task: places in the store's index `(B,) int` to `(B, T) int8`."""
+        return self.expanded[np.searchsorted(self.places, episodes)]

@@ -15,18 +15,17 @@ import torch
 
 @dataclass(frozen=True)
 class LabelledTransitions:
-    """Transitions by reference, each as an example of a task, with its Q-target.
+    """Transitions by reference, each an example of one task or several, with its Q-targets.
 
     Attributes:
         rows: Rows in the episode store, `(B,) int64`.
-        tasks: Places in the one-hot, `(B,) int64`.
-        successes: Whether the episode solved the task, `(B,) bool`.
-        targets: Q-targets, `(B,) float32 in [0, 1]`.
+        outcomes: What their episodes are for the tasks they are examples of, `(B, T) int8` of `Verdict`; `UNSURE` for
+            the other tasks.
+        targets: Q-targets, `(B, T) float32 in [0, 1]`, NaN for the other tasks.
     """
 
     rows: np.ndarray
-    tasks: np.ndarray
-    successes: np.ndarray
+    outcomes: np.ndarray
     targets: np.ndarray
 
     def __len__(self) -> int:

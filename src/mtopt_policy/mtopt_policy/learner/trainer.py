@@ -83,12 +83,12 @@ class Trainer:
         self._network.train()
         device = self._precision.device
         states, actions = batch.states.to(device), batch.actions.to(device)
-        images_of, weights = batch.images_of.to(device), batch.weights.to(device)
-        targets = torch.from_numpy(batch.labelled.targets).to(device)
+        of, task = batch.examples.on(device)
+        targets, weights = (torch.from_numpy(values).to(device) for values in (batch.targets, batch.weights))
         images = self._precision.floats(states.images)
         images = relight(images, self._augmentation.brightness, self._augmentation.contrast, generator)
         with self._precision.autocast():
-            outputs = self._network.outputs(images, actions, states.state, states.task, images_of)
+            outputs = self._network.outputs(images, actions, states.state, task, of)
         loss = weights @ self._network.value.losses(outputs, targets)
         self._optimizer.zero_grad()
         loss.backward()

@@ -235,12 +235,12 @@ class Training:
         monitor = Monitor(self.folder.tensorboard, self.options.tasks.names, self.step)
         try:
             while self.step < steps and not stop.is_set():
-                labelled, result = self.learner.step(self._rate(steps))
-                monitor.record(labelled, result)
+                batch, result = self.learner.step(self._rate(steps))
+                monitor.record(batch, result)
                 now = time.perf_counter()
                 if self.step % INTERVAL == 0:
                     seconds, interval_start = now - interval_start, now
-                    figures = {'steps per second': INTERVAL / seconds, **self.learner.figures(labelled, seconds)}
+                    figures = {'steps per second': INTERVAL / seconds, **self.learner.figures(batch, seconds)}
                     observer.stepped(self.step, monitor.write(self.step, self.learner.buffers.sizes, figures))
                 if self.options.follow and now - refreshed > REFRESH_SECONDS:
                     self.read()
