@@ -103,6 +103,8 @@ RUNS: Mapping[str, Run] = {
     'three-step': _variant('targets.n_step=3'),
     'context-map': _variant('network.context_map=true'),
     'layer-norm': _variant('network.layer_norm=true'),
+    'one-task-each': _variant('rebalancing.every_task=false'),
+    'ends-as-they-come': _variant('rebalancing.terminal_share=null'),
 }
 
 
@@ -217,10 +219,16 @@ STUDIES: Mapping[str, Study] = {
                 'layer-norm',
                 'three-step',
                 'context-map',
+                'one-task-each',
+                'ends-as-they-come',
             ),
             '',
         ),
         seeds=(0,),
+        notes=(
+            'one-task-each: a transition is an example of the task it was drawn for only, as in the paper.',
+            'ends-as-they-come: last transitions have the share of a batch they have of the data, as in the paper.',
+        ),
     ),
 }
 
