@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -24,6 +26,7 @@ from mtopt_core.checkpoint import find_checkpoint
 from mtopt_core.command_options import TasksFile
 from mtopt_core.configuration import load_cell
 from mtopt_core.episode_bag import episode_ids, read_outcomes
+from mtopt_core.errors import ConfigurationError
 from mtopt_core.label_store import SIMULATOR, LabelStore
 from mtopt_core.paths import DataFolder
 from mtopt_core.tasks import TASKS_FILE, TaskSet, load_tasks
@@ -65,6 +68,23 @@ class Series:
         """Return which episode of the series an id is of, none for other ids."""
         match = re.fullmatch(rf'\w+_{ROBOT}_{self.policy}-{self.seed}-(\d+)', episode_id)
         return int(match[1]) if match else None
+
+    @contextmanager
+    def locked(self, folder: Path) -> Iterator[None]:
+        """Keep other processes from simulating the series into the same folder.
+
+        Raises:
+            ConfigurationError: Another one does.
+        """
+        with (folder / f'{self.policy}-{self.seed}.lock').open('w') as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ConfigurationError(
+                    f'another `mtopt simulate` writes the {self.policy} series of seed {self.seed} to {folder}; '
+                    'wait for it, or give this one another --seed'
+                ) from None
+            yield
 
 
 def simulate(
@@ -117,17 +137,18 @@ def simulate(
         bags=data.bags,
     )
     data.bags.mkdir(parents=True, exist_ok=True)
-    store = LabelStore(data)
     console = Console()
-    done = _simulated_before(series, data, store)
-    if done:
-        console.print(f'{len(done)} episodes of this series were simulated before')
-    jobs = (series.job(number) for number in range(episodes) if number not in done)
-    with Interruption() as interruption, _Display(known, episodes, len(done), console) as display:
+    with series.locked(out), Interruption() as interruption:
+        store = LabelStore(data)
+        done = _simulated_before(series, data, store)
+        if done:
+            console.print(f'{len(done)} episodes of this series were simulated before')
+        jobs = (series.job(number) for number in range(episodes) if number not in done)
         wanted = takewhile(lambda _: not interruption.requested, jobs)
-        for results in _batches(run_jobs(workplace, wanted, workers or os.cpu_count() or 1), display):
-            store.add_many(SIMULATOR, '', {result.job.episode_id: result.outcomes for result in results})
-    store.close()
+        with _Display(known, episodes, len(done), console) as display:
+            for results in _batches(run_jobs(workplace, wanted, workers or os.cpu_count() or 1), display):
+                store.add_many(SIMULATOR, '', {result.job.episode_id: result.outcomes for result in results})
+        store.close()
     display.summarise(out)
     if interruption.requested:
         console.print('stopped; the same command goes on from here')

@@ -12,14 +12,16 @@ import pytest
 
 from mtopt_bringup.episode_workers import Job, Workplace
 from mtopt_bringup.object_aim import ObjectAim
-from mtopt_bringup.simulate import simulate
+from mtopt_bringup.simulate import Series, simulate
 from mtopt_bringup.simulation_episode import SimulatedRobot
 from mtopt_bringup.simulation_worker import Worker
+from mtopt_bringup.task_mixture import TaskMixture
 from mtopt_core.catalogue import Catalogue
 from mtopt_core.configuration import CAMERAS, MAIN, WRIST, load_cell
 from mtopt_core.description.cloth_table import table_for
 from mtopt_core.episode import Source, Termination, Verdict
 from mtopt_core.episode_bag import episode_ids, read_episode, read_outcomes
+from mtopt_core.errors import ConfigurationError
 from mtopt_core.images import decode_jpeg
 from mtopt_core.label_store import DEFAULT_SOURCES, SIMULATOR, LabelStore
 from mtopt_core.paths import DataFolder
@@ -108,6 +110,15 @@ def test_a_series_goes_on_and_gets_the_outcomes_a_crash_has_kept_from_the_store(
     store.close()
 
 
+def test_two_processes_do_not_write_the_same_series_to_one_folder(tmp_path):
+    with Series('scripted', 0, TaskMixture.parse('lift-any', load_tasks())).locked(tmp_path):
+        with pytest.raises(ConfigurationError, match='another `mtopt simulate` writes the scripted series of seed 0'):
+            run(tmp_path, 1)
+        run(tmp_path, 1, seed=1)
+    run(tmp_path, 1)
+    assert len(episode_ids(DataFolder(tmp_path).bags)) == 2
+
+
 def test_a_scene_holds_the_object_to_be_lifted_where_that_is_asked_for():
     worker = Worker(Workplace(load_cell(), load_tasks(), image_size=0))
     for seed in range(5):
@@ -146,7 +157,7 @@ def test_ctrl_c_ends_with_whole_bags_and_their_outcomes(tmp_path):
     command = [sys.executable, '-m', 'mtopt_core.cli', 'simulate', '--out', str(tmp_path), '--episodes', '100000']
     process = subprocess.Popen([*command, '--workers', '1', '--image-size', '32'], start_new_session=True)
     data = DataFolder(tmp_path)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while len(episode_ids(data.bags)) < 3:
         assert process.poll() is None
         assert time.monotonic() < deadline
