@@ -25,8 +25,6 @@ TASKS = TaskSet.model_validate(
 )
 OBJECTS = ('ball',)
 TRAINING_EPISODES, GRASPS, SEEDS, STEPS = 1200, 500, 200, 500
-# Targets that follow fast: in so few steps slow ones would not reach the moves before the grasp.
-FAST_TARGETS = ('targets.averaging=0.02', 'targets.lag=50', 'optimizer.learning_rate=1.0e-3')
 # A busy machine may take several times the three minutes.
 pytestmark = pytest.mark.timeout(1800)
 
@@ -64,7 +62,6 @@ def learned(tmp_path_factory):
             cell=load_cell(),
             impersonation=Impersonation.SKILL,
             sources=(SIMULATOR,),
-            overrides=FAST_TARGETS,
         )
     )
     training.read()
