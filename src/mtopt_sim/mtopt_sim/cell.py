@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-import mujoco
 import numpy as np
 
 from mtopt_core.configuration import CAMERAS
 from mtopt_core.description.cell_table import CELL, RIGHT_BIN, start_pose
-from mtopt_core.description.parts import CellTable
+from mtopt_core.description.parts import CellTable, Motion
 from mtopt_core.description.urdf import urdf_text
 from mtopt_core.episode import Observation
 from mtopt_core.images import encode_jpeg
@@ -17,14 +16,13 @@ from mtopt_core.kinematics import Kinematics
 from mtopt_core.tasks import TaskSet
 from mtopt_core.trajectory import Trajectory
 from mtopt_core.viewpoint import Viewpoint
-from mtopt_sim.appearance import Appearance
 from mtopt_sim.cloth import ClothPlacement
 from mtopt_sim.errors import SimulationError
 from mtopt_sim.geometry import lowest_point, reach
 from mtopt_sim.grasping import Grasp, best_grasp, fold_grasp
+from mtopt_sim.mujoco_plant import MujocoPlant
 from mtopt_sim.outcomes import ObjectState, outcomes
 from mtopt_sim.plant import Plant
-from mtopt_sim.rendering import new_renderer
 from mtopt_sim.scene import Objects, Placement, draw_scene, place_objects, resting_rotation
 
 ATTEMPTS = 20
@@ -37,14 +35,14 @@ FOLD_ABOVE = (0.011, 0.018)
 class Cell:
     """One simulated cell. It moves only in `run` and `motion`.
 
-    A renderer belongs to the thread that asks for the first image of its size.
-
     Args:
         image_size: Side of the square images, px.
         cameras: Cameras that `observation` shows when not told otherwise.
         objects: Categories of every scene; or the smallest and largest number of objects; or none, for each category
             with its own probability.
         table: The cell.
+        plant: The simulator; none: MuJoCo. Where things come to rest is found by MuJoCo in any case, so that a seed
+            means the same scene everywhere, and twice the same where a simulator is not deterministic.
 
     Attributes:
         table: The cell.
@@ -59,6 +57,7 @@ class Cell:
         cameras: Iterable[str] = CAMERAS,
         objects: Objects = None,
         table: CellTable = CELL,
+        plant: Plant | None = None,
     ) -> None:
         self.table = table
         self.cameras = tuple(cameras)
@@ -67,17 +66,18 @@ class Cell:
         self._check(0, None, None)
         self.kinematics = Kinematics.from_urdf(urdf_text(table.arm), table.arm.base, table.arm.tip)
         self._objects = objects
-        self._plant = Plant(table)
-        self._appearance = Appearance(self._plant.parts, table)
-        self._renderers: dict[int, mujoco.Renderer] = {}
+        self._settling = MujocoPlant(table, image_size)
+        self._plant: Plant = plant or self._settling
+        fingers = (joint.child for joint in table.arm.joints if joint.motion is Motion.PRISMATIC)
+        self._fingers = frozenset(fingers)
         self._present: tuple[str, ...] = ()
         self._placed: str | None = None
+        self._plate_place = np.zeros(2), 0.0
         self.reset(0)
 
     def close(self) -> None:
-        """Free the renderers, in the thread that made them."""
-        while self._renderers:
-            self._renderers.popitem()[1].close()
+        """Free what the simulator holds, in the thread that rendered first."""
+        self._plant.close()
 
     def reset(self, seed: int, region: str | None = None, holding: bool = False, require: str | None = None) -> None:
         """Make a new scene; the same arguments make the same one.
@@ -94,8 +94,9 @@ class Cell:
         self._check(seed, region, require)
         scene_rng, start_rng = np.random.default_rng(seed).spawn(2)
         scene = draw_scene(self.table, self._objects, require, scene_rng, held=holding)
+        self._plate_place = scene.plate_position, scene.plate_yaw
         self._present = tuple(scene.objects) if scene.cloth is None else (*scene.objects, self._cloth_name)
-        self._appearance.apply(scene)
+        self._plant.dress(scene)
         held = None
         if holding:
             held = str(start_rng.choice(self._present)) if scene.cloth is None else self._cloth_name
@@ -127,13 +128,18 @@ class Cell:
             pass
 
     def motion(self, arm: Trajectory, gripper: Trajectory) -> Iterator[None]:
-        """Carry out two trajectories as `run` does, handing control back after each simulated 4 ms."""
+        """Carry out two trajectories as `run` does, handing control back after each `tick`."""
         return self._plant.motion(arm, gripper)
 
     @property
     def stamp(self) -> int:
         """The simulator's clock, ns."""
         return self._plant.stamp
+
+    @property
+    def tick(self) -> int:
+        """Simulated time between two times that `motion` hands control back, ns."""
+        return self._plant.tick
 
     @property
     def joint_positions(self) -> np.ndarray:
@@ -177,18 +183,11 @@ class Cell:
             camera: Its name.
             size: Side of the picture, px; one that is not the cell's is for people and has smooth edges.
         """
-        size = size or self.image_size
-        if size not in self._renderers:
-            self._renderers[size] = new_renderer(self._plant.parts.model, size, smooth=size != self.image_size)
-        self._renderers[size].update_scene(self._plant.data, camera)
-        return self._renderers[size].render()
+        return self._plant.render(camera, size or self.image_size)
 
     def viewpoint(self, camera: str) -> Viewpoint:
         """Return from where a camera really looks: cameras are a little off the table's places in every scene."""
-        model, data = self._plant.parts.model, self._plant.data
-        index = model.camera(camera).id
-        position, rotation = data.cam_xpos[index].copy(), data.cam_xmat[index].reshape(3, 3).copy()
-        return Viewpoint(position, rotation, float(np.deg2rad(model.cam_fovy[index])))
+        return self._plant.viewpoint(camera)
 
     def observation(self, jpeg_quality: int, cameras: Iterable[str] | None = None) -> Observation:
         """Return what a robot would observe now.
@@ -213,6 +212,12 @@ class Cell:
         """Return the true centre `(3,)`, m, of every object in the scene."""
         return {name: self._plant.position(name) for name in self._present}
 
+    def section_position(self, section: str) -> np.ndarray:
+        """Return a point `(2,)`, m, well within a section of the plate, where the plate lies in this scene."""
+        position, yaw = self._plate_place
+        x, y = self.table.plate.middle_of(section)
+        return position + np.array([np.cos(yaw) * x - np.sin(yaw) * y, np.sin(yaw) * x + np.cos(yaw) * y])
+
     def top(self, name: str) -> float:
         """Return the height of an object's highest point, m."""
         return max(float(body.position[2]) + reach(body.shapes, body.rotation[2]) for body in self._plant.bodies(name))
@@ -223,8 +228,8 @@ class Cell:
         place = self._plant.position(name)
         home = min(self.table.bins, key=lambda one: float(np.hypot(*(place[:2] - one.centre))))
         opening = 2 * self.table.arm.finger_open
-        if self._plant.cloth is not None and name == self._cloth_name:
-            return fold_grasp(*self._plant.cloth.fold, others, home, opening)
+        if name == self._cloth_name:
+            return fold_grasp(*self._plant.fold(), others, home, opening)
         return best_grasp(self._plant.body(name), others, home, opening)
 
     def object_states(self) -> dict[str, ObjectState]:
@@ -245,7 +250,7 @@ class Cell:
             lowest=min(
                 float(body.position[2]) + lowest_point(body.shapes, body.rotation) for body in self._plant.bodies(name)
             ),
-            held=touching.issuperset(self._plant.parts.finger_bodies.tolist()),
+            held=touching >= self._fingers,
             touched=bool(touching),
             section=self.table.plate.section_at(*self._plant.on_plate(name)),
             covered=self._plant.is_covered(name),
@@ -255,7 +260,7 @@ class Cell:
         self, objects: dict[str, Placement], cloth: ClothPlacement | None, rng: np.random.Generator
     ) -> tuple[dict[str, Placement], ClothPlacement | None]:
         """Let objects and cloth come to rest in the right bin, out of the arm's way, and return where."""
-        home, plant = self.table.bin(RIGHT_BIN), self._plant
+        home, plant = self.table.bin(RIGHT_BIN), self._settling
         for _ in range(ATTEMPTS):
             plant.place(np.array(self.table.arm.home), objects, cloth)
             plant.settle(grasping=False)

@@ -82,6 +82,19 @@ def pose(cloth: Cloth, slopes: np.ndarray, hinge: int, place: np.ndarray, yaw: f
     return np.concatenate([place - rotation_from_rpy(0.0, 0.0, yaw) @ back, quaternion, np.diff(slopes)])
 
 
+def hanging_placement(cloth: Cloth, rest: np.ndarray, top: np.ndarray, yaw: float) -> ClothPlacement:
+    """Return how a cloth hangs by its fold.
+
+    Args:
+        cloth: The cloth.
+        rest: As in `ClothPlacement`; the fold is where it bends most.
+        top: Of the fold, `(3,)` m.
+        yaw: Of the cloth's x axis about the vertical, rad.
+    """
+    fold = int(np.argmin(rest))
+    return ClothPlacement(pose(cloth, hanging(cloth, fold), fold, top, yaw), rest)
+
+
 def add_cloth(spec: mujoco.MjSpec, cloth: Cloth) -> list[mujoco.MjsGeom]:
     """Add the cloth as a chain of bodies; return its geoms, which touch nothing yet."""
     length, geoms = cloth.strip[0], []
@@ -138,15 +151,8 @@ class ClothState:
         self._model.qpos_spring[self._springs] = placement.rest
 
     def hang(self, rest: np.ndarray, top: np.ndarray, yaw: float) -> None:
-        """Hang it by its fold.
-
-        Args:
-            rest: As in `ClothPlacement`; the fold is where it bends most.
-            top: Of the fold, `(3,)` m.
-            yaw: Of the cloth's x axis about the vertical, rad.
-        """
-        fold = int(np.argmin(rest))
-        self.place(ClothPlacement(pose(self._cloth, hanging(self._cloth, fold), fold, top, yaw), rest))
+        """Hang it by its fold; `hanging_placement` explains the arguments."""
+        self.place(hanging_placement(self._cloth, rest, top, yaw))
 
     @property
     def thickness(self) -> float:

@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 
-from mtopt_core.description.parts import Form, Shape
+from mtopt_core.description.parts import Category, Form, Shape
 from mtopt_core.kinematics import rotation_from_rpy
 
 
@@ -37,6 +37,51 @@ def narrowest(shapes: Sequence[Shape], rotation: np.ndarray) -> tuple[float, flo
     widths = {angle: width(angle) for angle in np.arange(36) * np.pi / 36}
     best = min(widths, key=lambda angle: widths[angle])
     return float(best), widths[best]
+
+
+def between_pads(shapes: Sequence[Shape], lying: np.ndarray, yaw: float) -> tuple[np.ndarray, float]:
+    """Return how something is turned, `(3, 3)`, so that a hand closes on its narrow side, and that side's width, m.
+
+    Args:
+        shapes: Of it.
+        lying: How it lies, `(3, 3)`; it is turned about the vertical.
+        yaw: Of the hand, rad.
+    """
+    across, width = narrowest(shapes, lying)
+    return rotation_from_rpy(0.0, 0.0, yaw - np.pi / 2 - across) @ lying, width
+
+
+def mass_properties(category: Category) -> tuple[np.ndarray, np.ndarray]:
+    """Return an object's centre of mass `(3,)`, m, and inertia about it `(3, 3)`, kg m2.
+
+    Its mass is shared out equally among the shapes that touch, as MuJoCo's model has it.
+    """
+    shapes = [shape for shape in category.shapes if shape.collides]
+    mass = category.mass / len(shapes)
+    centre = np.mean([shape.position for shape in shapes], axis=0)
+    inertia = np.zeros((3, 3))
+    for shape in shapes:
+        offset = np.array(shape.position) - centre
+        turned = _rotation(shape) @ np.diag(_unit_inertia(shape)) @ _rotation(shape).T
+        inertia += mass * (turned + (offset @ offset) * np.eye(3) - np.outer(offset, offset))
+    return centre, inertia
+
+
+def box_inertia(size: Sequence[float], mass: float) -> np.ndarray:
+    """Return the inertia `(3, 3)`, kg m2, of a solid box with these edges, m, about its middle."""
+    squares = np.square(size)
+    return np.diag(mass / 12 * (squares.sum() - squares))
+
+
+def _unit_inertia(shape: Shape) -> np.ndarray:
+    """Return the inertia `(3,)` about a solid shape's own axes for 1 kg, m2."""
+    if shape.form is Form.BOX:
+        return np.diag(box_inertia(shape.size, 1.0))
+    if shape.form is Form.CYLINDER:
+        width, length = shape.size
+        across = width**2 / 4 + length**2 / 12
+        return np.array([across, across, width**2 / 2])
+    return np.full(3, 0.4 * shape.size[0] ** 2)
 
 
 def _support(shape: Shape, direction: np.ndarray) -> float:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
-from mtopt_core.description.parts import Bin, Camera, CellTable, Colour, Form, Motion, Plate, Shape, box, cylinder
+from mtopt_core.description.parts import Camera, CellTable, Form, Motion, Shape
+from mtopt_core.description.surroundings import bin_shapes, plate_shapes, table_shape
 from mtopt_core.description.urdf import urdf_text
 from mtopt_sim.cloth import add_cloth
 
@@ -47,8 +48,7 @@ class CellModel:
         arm_joints: Names, base to tip.
         arm_dofs: `(7,) int`, index of the arm's joints in qpos and qvel alike.
         finger_dofs: `(2,) int`, of the two finger joints.
-        finger_bodies: `(2,) int`.
-        touching_bodies: Bodies of the hand that can touch an object.
+        touching_bodies: `(T,) int`, in the order of the arm's touching links.
         object_bodies: `(O,) int`, in the table's order of categories.
         object_qpos: `(O,) int`, start of each object's seven numbers in qpos.
         plate_body: Index of the plate.
@@ -58,7 +58,6 @@ class CellModel:
     arm_joints: tuple[str, ...]
     arm_dofs: np.ndarray
     finger_dofs: np.ndarray
-    finger_bodies: np.ndarray
     touching_bodies: np.ndarray
     object_bodies: np.ndarray
     object_qpos: np.ndarray
@@ -71,7 +70,9 @@ def build_model(table: CellTable) -> CellModel:
     _set_options(spec)
     _prepare_arm(spec, table)
     _add_surroundings(spec, table)
-    _add_plate(spec, table.plate)
+    plate = spec.worldbody.add_body(name='plate')
+    for shape in plate_shapes(table.plate, table.plate.colours[0]):
+        _add_standing(plate, shape)
     for category in table.categories:
         body = spec.worldbody.add_body(name=category.name)
         body.add_freejoint(name=category.name)
@@ -101,7 +102,6 @@ def _indexed(model: mujoco.MjModel, table: CellTable) -> CellModel:
         arm_joints=arm_joints,
         arm_dofs=np.array([model.joint(name).qposadr[0] for name in arm_joints]),
         finger_dofs=np.array([model.joint(joint.name).qposadr[0] for joint in fingers]),
-        finger_bodies=np.array([model.body(joint.child).id for joint in fingers]),
         touching_bodies=np.array([model.body(name).id for name in table.arm.touching_links]),
         object_bodies=np.array([model.body(category.name).id for category in table.categories]),
         object_qpos=np.array([model.joint(category.name).qposadr[0] for category in table.categories]),
@@ -169,8 +169,9 @@ def _add_geom(body: mujoco.MjsBody, shape: Shape) -> mujoco.MjsGeom:
 
 def _add_standing(body: mujoco.MjsBody, shape: Shape) -> None:
     geom = _add_geom(body, shape)
-    geom.contype = STANDING
-    geom.friction = OBJECT_FRICTION
+    if shape.collides:
+        geom.contype = STANDING
+        geom.friction = OBJECT_FRICTION
 
 
 def _add_surroundings(spec: mujoco.MjSpec, table: CellTable) -> None:
@@ -180,9 +181,8 @@ def _add_surroundings(spec: mujoco.MjSpec, table: CellTable) -> None:
         name='ground', type=mujoco.mjtGeom.mjGEOM_PLANE, size=[2, 2, 0.1], contype=STANDING, conaffinity=0,
         friction=OBJECT_FRICTION, group=HIDDEN_GROUP,
     )  # fmt: skip
-    _add_geom(world, box((2.4, 2.4, 0.02), table.table_colour, (0.5, 0.0, -0.014)))
-    for one in table.bins:
-        _add_bin(world, one)
+    for shape in (table_shape(table), *(shape for one in table.bins for shape in bin_shapes(one))):
+        _add_standing(world, shape)
     world.add_light(
         name='lamp', type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, dir=(0.1, 0.1, -1.0), castshadow=False,
         diffuse=(0.5, 0.5, 0.5), specular=(0.1, 0.1, 0.1),
@@ -193,53 +193,9 @@ def _add_surroundings(spec: mujoco.MjSpec, table: CellTable) -> None:
     )  # fmt: skip
 
 
-def _add_bin(world: mujoco.MjsBody, one: Bin) -> None:
-    x, y = one.centre
-    length, width = one.inside
-    thickness, height = one.wall_thickness, one.wall_height
-    _add_geom(world, box((length, width, 0.004), one.floor_colour, (x, y, -0.002)))
-    for side in (-1, 1):
-        across = box(
-            (thickness, width + 2 * thickness, height), one.colour, (x + side * (length + thickness) / 2, y, height / 2)
-        )
-        along = box((length, thickness, height), one.colour, (x, y + side * (width + thickness) / 2, height / 2))
-        _add_standing(world, across)
-        _add_standing(world, along)
-
-
-def _add_plate(spec: mujoco.MjSpec, plate: Plate) -> None:
-    """Add rim and dividers as boxes on a disc that is only seen: objects on the plate rest on the plane below."""
-    body = spec.worldbody.add_body(name='plate')
-    colour = plate.colours[0]
-    disc = cylinder(plate.radius, 0.002, _darker(colour, 0.92), (0, 0, 0.0005))
-    _add_geom(body, disc)
-    angles = 2 * np.pi * np.arange(plate.rim_segments) / plate.rim_segments
-    length = 2 * (plate.radius + plate.thickness / 2) * np.tan(np.pi / plate.rim_segments)
-    for angle in angles:
-        position = (plate.radius * np.cos(angle), plate.radius * np.sin(angle), plate.rim_height / 2)
-        _add_standing(body, box((plate.thickness, length, plate.rim_height), colour, position, (0, 0, angle)))
-    for section in plate.sections:
-        position = (
-            plate.inner_radius / 2 * np.cos(section.start),
-            plate.inner_radius / 2 * np.sin(section.start),
-            plate.divider_height / 2,
-        )
-        size = (plate.inner_radius, plate.thickness, plate.divider_height)
-        _add_standing(body, box(size, _darker(colour, 0.5), position, (0, 0, section.start)))
-
-
-def _darker(colour: Colour, share: float) -> Colour:
-    red, green, blue = colour
-    return red * share, green * share, blue * share
-
-
 def _add_camera(spec: mujoco.MjSpec, camera: Camera) -> None:
-    body = spec.body(camera.link)
-    backward = np.subtract(camera.position, camera.target)
-    backward /= np.linalg.norm(backward)
-    right = np.cross(camera.up, backward)
-    right /= np.linalg.norm(right)
-    axes = np.column_stack([right, np.cross(backward, right), backward])
     quaternion = np.zeros(4)
-    mujoco.mju_mat2Quat(quaternion, axes.ravel())
-    body.add_camera(name=camera.name, pos=camera.position, quat=quaternion, fovy=np.rad2deg(camera.field_of_view))
+    mujoco.mju_mat2Quat(quaternion, camera.axes.ravel())
+    spec.body(camera.link).add_camera(
+        name=camera.name, pos=camera.position, quat=quaternion, fovy=np.rad2deg(camera.field_of_view)
+    )

@@ -230,6 +230,12 @@ class Plate:
         angle = np.arctan2(y, x) % (2 * np.pi)
         return next(section.name for section in self.sections if section.start <= angle < section.end)
 
+    def middle_of(self, name: str) -> np.ndarray:
+        """Return a point `(2,)`, m, well within a section, in the plate's frame."""
+        section = next(section for section in self.sections if section.name == name)
+        angle = (section.start + section.end) / 2
+        return self.inner_radius / 2 * np.array([np.cos(angle), np.sin(angle)])
+
 
 @dataclass(frozen=True)
 class Category:
@@ -300,6 +306,15 @@ class Camera:
     target: Vector
     up: Vector
     field_of_view: float
+
+    @property
+    def axes(self) -> np.ndarray:
+        """The picture's right and up, and backward, as columns `(3, 3)` in the link's frame."""
+        backward = np.subtract(self.position, self.target)
+        backward /= np.linalg.norm(backward)
+        right = np.cross(self.up, backward)
+        right /= np.linalg.norm(right)
+        return np.column_stack([right, np.cross(backward, right), backward])
 
 
 @dataclass(frozen=True)
