@@ -12,7 +12,7 @@ import os
 import shutil
 import subprocess
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 
@@ -48,28 +48,37 @@ PROBES: dict[str, Callable[[], bool]] = {
 }
 
 
-def missing_packages() -> list[str]:
+def missing_packages(probes: Mapping[str, Callable[[], bool]] = PROBES) -> list[str]:
     """Return the Debian names of what is not there."""
-    return [name for name, is_there in PROBES.items() if not is_there()]
+    return [name for name, is_there in probes.items() if not is_there()]
 
 
 def ensure_packages() -> None:
+    """Install what the build and the renderer lack; `ensure` says how."""
+    ensure(PROBES, 'make')
+
+
+def ensure(probes: Mapping[str, Callable[[], bool]], command: str) -> None:
     """Install what is missing when running as root on Debian or Ubuntu.
+
+    Args:
+        probes: Whether what a package provides is there, by the package's name.
+        command: What to run again afterwards.
 
     Raises:
         MissingPackagesError: Something is missing and cannot be installed by this user.
         subprocess.CalledProcessError: apt-get failed; it has said why.
     """
-    missing = missing_packages()
+    missing = missing_packages(probes)
     if not missing:
         return
     install = ['apt-get', 'install', '--yes', '--no-install-recommends', *missing]
     if os.geteuid() != 0 or shutil.which('apt-get') is None:
         raise MissingPackagesError(
             f'these system packages are missing: {", ".join(missing)}. On Debian and Ubuntu install them with\n\n'
-            f'    sudo apt-get update && sudo {" ".join(install)}\n\nand run make again.'
+            f'    sudo apt-get update && sudo {" ".join(install)}\n\nand run {command} again.'
         )
     print(f'Installing Debian packages: {", ".join(missing)}', flush=True)
     environment = {**os.environ, 'DEBIAN_FRONTEND': 'noninteractive'}
-    for command in (['apt-get', 'update', '--quiet=2'], [*install, '--quiet=2']):
-        subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
+    for step in (['apt-get', 'update', '--quiet=2'], [*install, '--quiet=2']):
+        subprocess.run(step, check=True, env=environment, stdout=subprocess.DEVNULL)
