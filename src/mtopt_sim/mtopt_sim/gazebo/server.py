@@ -1,0 +1,158 @@
+"""Gazebo's server as a child process in a network of its own, and sockets into that network."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+
+from mtopt_sim.gazebo import inside
+from mtopt_sim.gazebo.errors import TransportError
+from mtopt_sim.gazebo.installation import Installation
+
+START_TIMEOUT = 60.0
+LOG_TAIL = 6
+NO_NAMESPACES = (
+    'The server needs a network of its own: run as root, or let users make namespaces '
+    '(`sysctl kernel.unprivileged_userns_clone=1`; in a container, seccomp=unconfined)'
+)
+_COLOURS = re.compile(r'\x1b\[[0-9;]*m')
+
+
+class Server:
+    """A running server; a context manager that ends it.
+
+    Ends with this process, however that ends.
+
+    Args:
+        installation: Where Gazebo is.
+        run: Folder with the world and its models; the server's log goes there too.
+        world: Name of the world's file in it.
+        display: Whether cameras can render.
+
+    Raises:
+        TransportError: It did not start.
+    """
+
+    def __init__(self, installation: Installation, run: Path, world: str, display: bool = True) -> None:
+        self._log = run / 'server.log'
+        self._control, theirs = socket.socketpair()
+        arguments = [str(installation.root), str(run), world, *(() if display else ('no-display',))]
+        # -S: the packages of this environment are of no use inside, and one of them would start Python again.
+        python = [sys.executable, '-S', '-E', str(Path(inside.__file__))]
+        self._process = subprocess.Popen(
+            [*_isolation(), *python, *arguments], stdin=theirs.fileno(), stderr=subprocess.PIPE, start_new_session=True
+        )
+        theirs.close()
+        self._control.settimeout(START_TIMEOUT)
+        try:
+            self._answer()
+        except TransportError as error:
+            self.close()
+            if 'unshare:' in str(error):
+                raise TransportError(f'{error}. {NO_NAMESPACES}') from None
+            raise
+
+    def __enter__(self) -> Server:
+        """Return the server."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the server."""
+        self.close()
+
+    def close(self) -> None:
+        """End the server and everything started with it."""
+        self._control.close()
+        try:
+            self._process.wait(8)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stderr is not None:
+            self._process.stderr.close()
+
+    def check(self) -> None:
+        """See that the server runs.
+
+        Raises:
+            TransportError: It does not; the message has the end of its log.
+        """
+        self._ask({'do': 'status'})
+
+    def connect(self, port: int) -> socket.socket:
+        """Return a socket connected to a port of the server's network.
+
+        Raises:
+            TransportError: Nobody listens there, or the server is gone.
+        """
+        return self._ask({'do': 'connect', 'port': port})
+
+    def listen(self) -> socket.socket:
+        """Return a listening socket of the server's network.
+
+        Raises:
+            TransportError: The server is gone.
+        """
+        return self._ask({'do': 'listen'})
+
+    def multicaster(self) -> socket.socket:
+        """Return a UDP socket that sends to multicast groups of the server's network.
+
+        Raises:
+            TransportError: The server is gone.
+        """
+        return self._ask({'do': 'multicast'})
+
+    def _ask(self, request: dict[str, str | int]) -> socket.socket:
+        try:
+            self._control.sendall(json.dumps(request).encode() + b'\n')
+        except OSError:
+            raise TransportError(f"Gazebo's server has ended{self._last_words()}") from None
+        return self._answer()
+
+    def _answer(self) -> socket.socket:
+        answer, descriptors = b'', []
+        try:
+            while not answer.endswith(b'\n'):
+                data, received, _, _ = socket.recv_fds(self._control, 4096, 1)
+                if not data:
+                    raise TransportError(f"Gazebo's server did not stay{self._last_words()}")
+                answer += data
+                descriptors += received
+        except OSError as error:
+            raise TransportError(f"Gazebo's server does not answer: {error}{self._last_words()}") from None
+        problem = json.loads(answer).get('error')
+        if problem:
+            raise TransportError(f'{problem}{self._last_words()}')
+        return socket.socket(fileno=descriptors[0]) if descriptors else self._control
+
+    def _last_words(self) -> str:
+        """Return the end of what the server, or who should have started it, printed."""
+        words = ''
+        if self._process.poll() is not None and self._process.stderr is not None:
+            words = self._process.stderr.read().decode(errors='replace')
+        if self._log.exists():
+            words += _COLOURS.sub('', self._log.read_text(errors='replace'))
+        lines = [line for line in words.splitlines() if line.strip()][-LOG_TAIL:]
+        return f'; its last words: {" | ".join(lines)}' if lines else ''
+
+
+def _isolation() -> list[str]:
+    """Return the command that gives what follows a network, processes and mounts of its own.
+
+    Raises:
+        TransportError: There is no such command.
+    """
+    if shutil.which('unshare') is None:
+        raise TransportError('`unshare` is missing; it is in the package util-linux')
+    user = () if os.geteuid() == 0 else ('--user', '--map-root-user')
+    return ['unshare', *user, '--net', '--pid', '--mount', '--fork', '--kill-child']
