@@ -18,6 +18,9 @@ setup(
     zip_safe=True,
     entry_points={
         'console_scripts': [f'simulator_node = {NAME}.simulator_node:main'],
-        'mtopt.commands': [f'picture = {NAME}.picture:picture'],
+        'mtopt.commands': [
+            f'picture = {NAME}.picture:picture',
+            f'world = {NAME}.gazebo.world_command:world',
+        ],
     },
 )
