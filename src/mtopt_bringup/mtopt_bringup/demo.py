@@ -19,6 +19,7 @@ from mtopt_bringup.stages import Stage, State, carry_out
 from mtopt_core.checkpoint import newest_checkpoint
 from mtopt_core.errors import ConfigurationError
 from mtopt_core.paths import DataFolder, shipped
+from mtopt_sim.simulators import SimulatorName
 
 HIGHEST_DOMAIN_ID = 101  # above, DDS's ports meet those the system hands out
 
@@ -65,6 +66,9 @@ def demo(
     learned: Annotated[int | None, typer.Option(min=1, help='Learned episodes through the ROS graph.')] = None,
     evaluated: Annotated[int | None, typer.Option(min=1, help='Evaluation episodes per task and policy.')] = None,
     workers: Annotated[int, typer.Option(min=0, help='Simulation processes; 0 takes one per core.')] = 0,
+    sim: Annotated[
+        SimulatorName, typer.Option(help='What the graph drives; bulk simulation and evaluation stay with MuJoCo.')
+    ] = 'mujoco',
 ) -> None:
     """Watch the whole of mtopt work: collect, learn, act, report.
 
@@ -89,7 +93,8 @@ def demo(
     state_path = out / 'state.json'
     state = State.load(state_path)
     started = time.monotonic()
-    carry_out(stages_of(out, state.round, budget, workers), state, state_path, f'mtopt demo --out {out}', console)
+    again = f'mtopt demo --out {out}' + ('' if sim == 'mujoco' else f' --sim {sim}')
+    carry_out(stages_of(out, state.round, budget, workers, sim), state, state_path, again, console)
     report = out / 'report.html'
     write_report(DataFolder(out), report, state.stages)
     State(round=state.round + 1).save(state_path)
@@ -97,7 +102,7 @@ def demo(
     console.print(f'{time.monotonic() - started:.0f} s; the report is [bold]{report}[/]')
 
 
-def stages_of(out: Path, round_number: int, budget: Budget, workers: int) -> list[Stage]:
+def stages_of(out: Path, round_number: int, budget: Budget, workers: int, sim: SimulatorName = 'mujoco') -> list[Stage]:
     """Return a round's stages.
 
     Args:
@@ -105,6 +110,7 @@ def stages_of(out: Path, round_number: int, budget: Budget, workers: int) -> lis
         round_number: From 1.
         budget: Of one round.
         workers: Simulation processes; 0 for one per core.
+        sim: What the graph drives.
     """
     data = DataFolder(out)
     detectors, policies = out / 'models' / 'success_detector', out / 'models' / 'policy'
@@ -113,7 +119,7 @@ def stages_of(out: Path, round_number: int, budget: Budget, workers: int) -> lis
         left = wanted * round_number - sum(episode.policy == policy for episode in read_cadence(data))
         grade_with = 'detector' if newest_checkpoint(detectors) else 'simulator'
         options = ['--episodes', str(left), '--policy', policy, '--grade-with', grade_with]
-        return ['run', '--data', str(out), '--sim', 'mujoco', *options] if left > 0 else None
+        return ['run', '--data', str(out), '--sim', sim, *options] if left > 0 else None
 
     def simulate() -> list[str]:
         options = ['--episodes', str(budget.simulated), '--seed', str(round_number), '--aim', str(AIM)]

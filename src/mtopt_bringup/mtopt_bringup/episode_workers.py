@@ -16,6 +16,7 @@ from mtopt_core.configuration import CellConfiguration
 from mtopt_core.episode import Outcome, Termination
 from mtopt_core.errors import MtoptError
 from mtopt_core.tasks import TaskSet
+from mtopt_sim.simulators import SimulatorName
 
 if TYPE_CHECKING:
     from mtopt_bringup.simulation_worker import Worker
@@ -106,6 +107,7 @@ class Workplace:
         bags: Folder for bags; none writes none.
         filming: Which jobs to make videos of; none films none.
         objects: Categories of every scene; none for each with its own probability.
+        simulator: What simulates the cell; each worker has one of its own.
     """
 
     configuration: CellConfiguration
@@ -118,6 +120,7 @@ class Workplace:
     bags: Path | None = None
     filming: Filming | None = None
     objects: tuple[str, ...] | None = None
+    simulator: SimulatorName = 'mujoco'
 
 
 def run_jobs(workplace: Workplace, jobs: Iterable[Job], workers: int) -> Iterator[Result]:

@@ -32,6 +32,7 @@ from mtopt_core.progress import Report, progress_bar, silent
 from mtopt_core.tasks import TASKS_FILE, TaskSet, load_tasks
 from mtopt_policy.manifest import PolicyManifest
 from mtopt_policy.policies import LEARNED, MIXTURE, SCRIPTED
+from mtopt_sim.simulators import SimulatorName
 
 EVALUATION_STREAM = 1
 """Keeps the seeds of an evaluation apart from those `mtopt simulate` draws from the same number."""
@@ -68,6 +69,9 @@ def evaluate(
     video_episodes: Annotated[
         str, typer.Option(help='Which episodes to film of every task and policy: numbers from 0, separated by commas.')
     ] = '0',
+    sim: Annotated[
+        SimulatorName, typer.Option(help='What simulates the cell; Gazebo needs `make gazebo-root` and is slower.')
+    ] = 'mujoco',
 ) -> None:
     """Measure policies in the simulated cell.
 
@@ -78,6 +82,8 @@ def evaluate(
 
     Example: `mtopt evaluate --checkpoint mine=out/models/policy --checkpoint theirs=out/other/policy`
     """
+    if videos is not None and sim != 'mujoco':
+        raise ConfigurationError('videos are made with MuJoCo only; leave out --videos or --sim')
     known = load_tasks(tasks_file)
     checkpoints = named_checkpoints(checkpoint or (), known)
     workplace = Workplace(
@@ -87,6 +93,7 @@ def evaluate(
         checkpoints=checkpoints,
         bags=None if bags is None else DataFolder(bags).bags,
         filming=None if videos is None else Filming(videos, _numbers(video_episodes, episodes)),
+        simulator=sim,
     )
     names = TaskMixture.parse(tasks, known).tasks
     policies = _asked_for(policy or [Policy.LEARNED], checkpoints)

@@ -20,6 +20,9 @@ class Simulator(StrEnum):
     """What stands in for the robot."""
 
     MUJOCO = 'mujoco'
+    GAZEBO = 'gazebo'
+    ELSEWHERE = 'elsewhere'
+    """A simulator that runs already, in another container or on another machine."""
     NONE = 'none'
 
 
@@ -95,12 +98,10 @@ def _robot(namespace: str, number: int, options: GraphOptions) -> list[NodeSpec]
     def node(package: str, name: str, parameters: Mapping[str, Value], executable: str = '') -> NodeSpec:
         return NodeSpec(package, executable or f'{name}_node', name, namespace, parameters, clock, name == 'collector')
 
-    simulators = {
-        Simulator.MUJOCO: [node('mtopt_sim', 'simulator', {**tasks, 'image_size': options.image_size})],
-        Simulator.NONE: [],
-    }
+    simulator = {**tasks, 'simulator': options.simulator.value, 'image_size': options.image_size}
+    started = options.simulator in (Simulator.MUJOCO, Simulator.GAZEBO)
     return [
-        *simulators[options.simulator],
+        *([node('mtopt_sim', 'simulator', simulator)] if started else []),
         node('mtopt_collector', 'camera_ingestion', cell),
         node('mtopt_collector', 'arm_controller', cell),
         node('mtopt_collector', 'recorder', {**cell, **data}),

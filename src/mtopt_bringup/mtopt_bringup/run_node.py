@@ -38,7 +38,8 @@ class CollectionStoppedError(MtoptError):
 def run(
     data: Annotated[Path, typer.Option(help='Data folder: bags, labels, catalogue, cadence.')],
     sim: Annotated[
-        Simulator, typer.Option(help='What stands in for the robot; none where the drivers of a real one run.')
+        Simulator,
+        typer.Option(help='What stands in for the robot; elsewhere: a simulator that runs already; none: a real one.'),
     ] = Simulator.MUJOCO,
     episodes: Annotated[
         int, typer.Option(min=-1, help='For each robot to collect; -1: until Ctrl-C, 0: only on request.')

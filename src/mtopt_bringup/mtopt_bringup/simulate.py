@@ -31,6 +31,7 @@ from mtopt_core.label_store import SIMULATOR, LabelStore
 from mtopt_core.paths import DataFolder
 from mtopt_core.tasks import TASKS_FILE, TaskSet, load_tasks
 from mtopt_policy.policies import LEARNED
+from mtopt_sim.simulators import SimulatorName
 
 STORE_EVERY = 1.0
 """Time between two commits of true outcomes, s."""
@@ -118,6 +119,9 @@ def simulate(
     setting: Annotated[
         Literal['eased', 'full'], typer.Option(help='Action space of scripted episodes; a checkpoint brings its own.')
     ] = 'eased',
+    sim: Annotated[
+        SimulatorName, typer.Option(help='What simulates the cell; Gazebo needs `make gazebo-root` and is slower.')
+    ] = 'mujoco',
 ) -> None:
     """Simulate episodes without ROS on all cores.
 
@@ -135,6 +139,7 @@ def simulate(
         aim=aim,
         exploration=exploration,
         bags=data.bags,
+        simulator=sim,
     )
     data.bags.mkdir(parents=True, exist_ok=True)
     console = Console()

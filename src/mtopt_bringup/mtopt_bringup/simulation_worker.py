@@ -19,7 +19,7 @@ from mtopt_policy.policies import LEARNED, choose_policy
 from mtopt_policy.policy import Policy
 from mtopt_policy.q_policy import QFunctionPolicy
 from mtopt_policy.scripted import ScriptedPolicy
-from mtopt_sim.cell import Cell
+from mtopt_sim.simulators import new_cell
 
 SCRIPTED_SHARE = 0.5
 """Probability of the scripted policy in a mixture."""
@@ -49,7 +49,9 @@ class Worker:
         spaces = [policy.manifest.action_space for policy in self._learned.values()]
         space = spaces[0] if spaces else getattr(ActionSpace, workplace.setting)(configuration.step)
         wanted = SCRIPTED_VIEWS.union(*(policy.views for policy in self._learned.values()))
-        cell = Cell(image_size=workplace.image_size or 1, objects=workplace.objects, table=table_for(tasks))
+        # Without images nobody looks; Gazebo need not render then.
+        shown = CAMERAS if workplace.image_size else ()
+        cell = new_cell(workplace.simulator, workplace.image_size or 1, shown, workplace.objects, table_for(tasks))
         aim = None if workplace.aim is None else ObjectAim(cell, tasks, workplace.aim)
         self._scripted = ScriptedPolicy(tasks, space, aim=aim)
         views = tuple(camera for camera in CAMERAS if camera in wanted)

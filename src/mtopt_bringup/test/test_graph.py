@@ -43,6 +43,13 @@ def test_a_real_cell_has_no_simulator_and_is_told_so():
     assert not real['collector'].parameters['simulated']
 
 
+def test_a_simulator_elsewhere_is_not_started_but_reckoned_with():
+    specs = {spec.name: spec for spec in graph(GraphOptions(simulator=Simulator.ELSEWHERE))}
+    assert 'simulator' not in specs
+    assert specs['collector'].parameters['simulated']
+    assert specs['reset'].parameters['simulated']
+
+
 def test_several_robots_share_data_but_no_name_and_no_seed():
     specs = graph(GraphOptions(simulator=Simulator.MUJOCO, robots=3, seed=7))
     names = [spec.full_name for spec in specs]

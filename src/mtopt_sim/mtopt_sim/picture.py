@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -12,8 +13,8 @@ import typer
 from mtopt_core.configuration import CAMERAS
 from mtopt_core.description.cell_table import CELL, LEFT_BIN
 from mtopt_core.images import crop_resize
-from mtopt_sim.cell import Cell
 from mtopt_sim.errors import SimulationError
+from mtopt_sim.simulators import SimulatorName, new_cell
 
 # Rendered this many times larger and averaged down, which smooths the edges.
 OVERSAMPLING = 3
@@ -23,6 +24,7 @@ def picture(
     out: Annotated[Path, typer.Argument(help='image file to write, .png or .jpg')],
     size: Annotated[int, typer.Option(help='side of each of the four views, px', min=16, max=682)] = 400,
     seed: Annotated[int, typer.Option(help='of the scene', min=0)] = 3,
+    sim: Annotated[SimulatorName, typer.Option(help='what simulates the cell')] = 'mujoco',
 ) -> None:
     """Draw a scene of the simulated cell as its four cameras see it.
 
@@ -30,10 +32,10 @@ def picture(
 
     Example: `mtopt picture docs/cell.png --seed 7`
     """
-    cell = Cell(OVERSAMPLING * size, objects=[category.name for category in CELL.categories])
-    cell.reset(seed, LEFT_BIN, holding=True)
-    main, wrist, left, right = (crop_resize(cell.render(camera), size) for camera in CAMERAS)
-    cell.close()
+    everything = [category.name for category in CELL.categories]
+    with closing(new_cell(sim, OVERSAMPLING * size, objects=everything)) as cell:
+        cell.reset(seed, LEFT_BIN, holding=True)
+        main, wrist, left, right = (crop_resize(cell.render(camera), size) for camera in CAMERAS)
     sheet = np.vstack([np.hstack([main, wrist]), np.hstack([left, right])])
     try:
         written = cv2.imwrite(str(out), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
@@ -41,4 +43,4 @@ def picture(
         raise SimulationError(f'{out} cannot be written: {error.err}; end it in .png or .jpg') from None
     if not written:
         raise SimulationError(f'{out} cannot be written; does its folder exist?')
-    typer.echo(f'{out}: {sheet.shape[1]} x {sheet.shape[0]} px, scene {seed}')
+    typer.echo(f'{out}: {sheet.shape[1]} x {sheet.shape[0]} px, scene {seed} in {sim}')

@@ -29,28 +29,30 @@ from mtopt_core.trajectory import Trajectory
 from mtopt_msgs.msg import EpisodeInfo, TaskOutcomes
 from mtopt_msgs.srv import ResetCell
 from mtopt_node.conversions import header, outcomes_to_message, time_of, trajectory_from_message
-from mtopt_node.node import OK, WARN, Node, run
+from mtopt_node.node import ERROR, OK, WARN, Node, run
 from mtopt_node.parameters import Parameter
 from mtopt_node.qos import COMMANDS, EVENTS, IMAGES
-from mtopt_sim.cell import Cell
 from mtopt_sim.commands import CommandPairs
 from mtopt_sim.errors import SimulationError
-from mtopt_sim.model import TIME_STEP_NS
+from mtopt_sim.simulators import IMAGE_PERIOD, new_cell
 
 TRUTH = 'simulator'
 
 
 class SimulatorNode(Node):
-    """MuJoCo behind the topics of a real cell."""
+    """A simulator behind the topics of a real cell."""
 
     NAME = 'simulator'
     PARAMETERS: ClassVar[tuple[Parameter, ...]] = (
+        Parameter('simulator', 'mujoco', 'what simulates the cell', choices=('mujoco', 'gazebo')),
         Parameter('image_size', 128, 'side of the square images, px', minimum=16, maximum=1024),
         Parameter('cameras', list(CAMERAS), 'cameras to publish'),
         Parameter('objects', [''], 'categories of every scene; empty: each with its own probability'),
         Parameter('seed', 0, 'of the first scene', minimum=0, maximum=2**31 - 1),
         Parameter('real_time', False, "follow the wall's clock and stream, instead of lock-step"),
-        Parameter('rate', 10.0, 'images and joint states per second at real time', minimum=0.1, maximum=100.0),
+        Parameter(
+            'rate', 10.0, 'images and joint states per second at real time; Gazebo: 2', minimum=0.1, maximum=100.0
+        ),
         Parameter('tasks_file', '', 'task set; empty for the shipped config/tasks.yaml'),
     )
 
@@ -58,8 +60,11 @@ class SimulatorNode(Node):
         """Build the cell and open its topics."""
         self._tasks = load_tasks(self.value('tasks_file'))
         objects = tuple(name for name in self.value('objects') if name)
-        table = table_for(self._tasks)
-        self._cell = Cell(self.value('image_size'), self.value('cameras'), objects or None, table)
+        simulator = self.value('simulator')
+        self._period = 1 / self.value('rate') if simulator == 'mujoco' else IMAGE_PERIOD
+        self._cell = new_cell(
+            simulator, self.value('image_size'), self.value('cameras'), objects or None, table_for(self._tasks)
+        )
         arm = self._cell.table.arm
         self._joints = [*self._cell.kinematics.joint_names, arm.finger_joint]
         self._pairs = CommandPairs(self._cell.kinematics.joint_names, arm.finger_joint)
@@ -85,12 +90,11 @@ class SimulatorNode(Node):
         self._publish()
         self.report(OK, 'simulating')
         if self.value('real_time'):
-            self._period = 1 / self.value('rate')
             steady = Clock(clock_type=ClockType.STEADY_TIME)
             self._ticker = self.create_timer(self._period, self._tick, clock=steady)
 
     def cleanup(self) -> None:
-        """Free the renderer."""
+        """Free what the simulator holds."""
         self._cell.close()
 
     def _command(self, part: str, message: JointTrajectory) -> None:
@@ -103,17 +107,25 @@ class SimulatorNode(Node):
             return
         self._motion = self._cell.motion(*pair)
         if not self.value('real_time'):
-            self._advance(np.inf)
+            self._carry_on(np.inf)
+
+    def _carry_on(self, seconds: float) -> None:
+        """Let so much time pass, at most until the motion has ended, and show what there is then."""
+        try:
+            left = self._advance(seconds)
+            if np.isfinite(left) and left >= self._cell.tick / 1e9:
+                self._motion = self._hold()
+                self._advance(left)
+                self._motion = None
             self._publish()
+        except SimulationError as error:
+            # Nothing is shown: whoever waits for the end of this step does so in vain, and the episode fails.
+            self._motion = None
+            self.report(ERROR, f'the step was not carried out: {error}')
 
     def _tick(self) -> None:
         """Let one period pass: first what is commanded, then at rest."""
-        left = self._advance(self._period)
-        if left >= TIME_STEP_NS / 1e9:
-            self._motion = self._hold()
-            self._advance(left)
-            self._motion = None
-        self._publish()
+        self._carry_on(self._period)
 
     def _advance(self, seconds: float) -> float:
         """Carry on with the motion; return what is left of the time when it ended, s."""
@@ -121,7 +133,7 @@ class SimulatorNode(Node):
             if next(self._motion, StopIteration) is StopIteration:
                 self._motion = None
                 break
-            seconds -= TIME_STEP_NS / 1e9
+            seconds -= self._cell.tick / 1e9
         return seconds
 
     def _hold(self) -> Iterator[None]:
