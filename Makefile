@@ -1,13 +1,14 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 IN_ENVIRONMENT := source environment.sh &&
+PYTEST := python -m pytest --disable-plugin-autoload -p pytest_timeout
 PACKAGES := $(filter-out src/mtopt_msgs/mtopt_msgs,$(foreach package,$(wildcard src/*),$(package)/$(notdir $(package))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo test gazebo gazebo-long gazebo-root lint clean
 
 help: ## Say what can be made
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 setup: ## Make .venv and build all packages; every other target does this first
 	@$(PYTHON) tools/bootstrap.py
@@ -16,7 +17,21 @@ demo: setup ## Collect, learn and evaluate in the simulated cell; writes out/dem
 	@$(IN_ENVIRONMENT) mtopt demo
 
 test: setup ## Run all tests
-	@$(IN_ENVIRONMENT) python -m pytest --disable-plugin-autoload -p pytest_timeout
+	@$(IN_ENVIRONMENT) $(PYTEST)
+
+gazebo: gazebo-root ## Hold Gazebo 11 to MuJoCo's contract, drive it through the graph, evaluate the shipped policy there
+	@$(IN_ENVIRONMENT) $(PYTEST) -o timeout=1200 test_gazebo
+	@$(IN_ENVIRONMENT) mtopt evaluate --sim gazebo --checkpoint models/policy --tasks lift-any,place-any --episodes 20 --workers 1
+
+gazebo-long: gazebo-root ## What takes hours in Gazebo: the clock over three hours, speed, the exact script, sim-to-sim
+	@$(IN_ENVIRONMENT) MTOPT_GAZEBO_MINUTES=180 $(PYTEST) -o timeout=0 test_gazebo/test_contract.py -k clock
+	@$(IN_ENVIRONMENT) python bench/bench_gazebo.py
+	@$(IN_ENVIRONMENT) python bench/bench_graph.py --sim gazebo --image-size 472 --episodes 10
+	@$(IN_ENVIRONMENT) python bench/bench_script.py --sim gazebo --tasks lift-any,place-any --no-noise
+	@$(IN_ENVIRONMENT) python bench/bench_sim_to_sim.py
+
+gazebo-root: setup ## Prepare Gazebo 11 in the cache folder (a Debian 11 tree of its own)
+	@$(IN_ENVIRONMENT) python tools/gazebo_root.py
 
 lint: setup ## Check format, style and types
 	@$(IN_ENVIRONMENT) ruff format --check . && ruff check . && mypy $(PACKAGES) tools bench
