@@ -158,12 +158,17 @@ def test_ctrl_c_ends_with_whole_bags_and_their_outcomes(tmp_path):
     process = subprocess.Popen([*command, '--workers', '1', '--image-size', '32'], start_new_session=True)
     data = DataFolder(tmp_path)
     deadline = time.monotonic() + 300
-    while len(episode_ids(data.bags)) < 3:
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(timeout=30) == 0
+    try:
+        while len(episode_ids(data.bags)) < 3:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(timeout=30) == 0
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
     assert not [path for path in Path(data.bags).iterdir() if path.name.startswith('.')]
     store = LabelStore(data)
     assert store.all_outcomes([SIMULATOR]).keys() == set(episode_ids(data.bags))
