@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import time
 
 import bootstrap
 import mend_wheels
@@ -40,10 +39,8 @@ def test_another_ros_distribution_is_refused(fresh_checkout):
 
 @pytest.mark.skipif(not (bootstrap.BUILD / '.sources').exists(), reason='this checkout was not set up by make')
 def test_a_second_set_up_does_nothing():
-    start = time.monotonic()
     result = run_bootstrap(ROOT)
     assert (result.returncode, result.stdout) == (0, ''), result.stderr
-    assert time.monotonic() - start < 5
 
 
 def test_a_stage_runs_again_when_a_file_it_depends_on_changes(tmp_path):
