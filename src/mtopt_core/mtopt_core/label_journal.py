@@ -16,7 +16,6 @@ from mtopt_core.episode import Outcome, Verdict
 from mtopt_core.errors import LabelError
 from mtopt_core.rosbag2_directory import sync_folder
 
-
 WITHDRAWN = 'withdrawn'
 """In place of a verdict: the person took the label back."""
 
