@@ -32,12 +32,14 @@ class LabelChange:
         episode_id: The episode.
         task: Name of the task.
         verdict: Failure, success or unsure; None takes the label back.
+        who: Name of the person.
         seen: Stamp of the label that the person saw, `NONE_SEEN` for none; None when it does not matter.
     """
 
     episode_id: str
     task: str
     verdict: Verdict | None
+    who: str
     seen: int | None = None
 
 
@@ -65,14 +67,11 @@ def read_labels(database: sqlite3.Connection, keys: Iterable[Key]) -> dict[Key, 
     }
 
 
-def gradings_of(
-    changes: Sequence[LabelChange], who: str, stamp: int, counting: Mapping[Key, HumanLabel]
-) -> list[Grading]:
+def gradings_of(changes: Sequence[LabelChange], stamp: int, counting: Mapping[Key, HumanLabel]) -> list[Grading]:
     """Return what is to be written for changes; nothing for those that would change nothing.
 
     Args:
-        changes: What a person says, no two about the same.
-        who: Name of the person.
+        changes: What people say, no two about the same.
         stamp: Now, ns since 1970.
         counting: The labels that count until then.
 
@@ -84,7 +83,9 @@ def gradings_of(
     for change in changes:
         key = change.episode_id, change.task
         before = counting.get(key)
-        if change.verdict == (None if before is None else before.verdict) and (before is None or before.who == who):
+        if change.verdict == (None if before is None else before.verdict) and (
+            before is None or before.who == change.who
+        ):
             continue
         if change.seen is not None and change.seen != (NONE_SEEN if before is None else before.stamp):
             conflicts[key] = before
@@ -94,7 +95,7 @@ def gradings_of(
         )
         withdrawn = (change.task,) if change.verdict is None else ()
         replaced = {} if before is None else {change.task: before}
-        gradings.append(Grading(change.episode_id, outcomes, who, stamp, withdrawn, replaced))
+        gradings.append(Grading(change.episode_id, outcomes, change.who, stamp, withdrawn, replaced))
     if conflicts:
         raise LabelConflictError(_conflict(conflicts), conflicts)
     return gradings

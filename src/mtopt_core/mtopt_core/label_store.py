@@ -154,20 +154,19 @@ class LabelStore:
             counting = read_labels(self._database, _keys(gradings))
             self._keep(journal, [replace(grading, replaced=_replaced(grading, counting)) for grading in gradings])
 
-    def change_labels(self, changes: Sequence[LabelChange], who: str) -> dict[Key, HumanLabel]:
-        """Store what a person says, all of it or nothing; it is in the synced journal when this returns.
+    def change_labels(self, changes: Sequence[LabelChange]) -> dict[Key, HumanLabel]:
+        """Store what people say, all of it or nothing; it is in the synced journal when this returns.
 
         Saying the same again changes nothing, so that a click that is sent twice is one label.
 
         Args:
-            changes: What the person says, no two about the same task and episode.
-            who: Name of the person.
+            changes: What they say, no two about the same task and episode.
 
         Returns:
             The labels that count now, of the episodes and tasks named; those without one are left out.
 
         Raises:
-            LabelConflictError: The person saw another label than the one that counts.
+            LabelConflictError: A person saw another label than the one that counts.
             LabelError: As for `add`.
         """
         keys = [(change.episode_id, change.task) for change in changes]
@@ -175,7 +174,7 @@ class LabelStore:
             counting = read_labels(self._database, keys)
             # A clock that was set back must not give a label the stamp of one before it.
             stamp = max(time.time_ns(), *(label.stamp + 1 for label in counting.values()), 0)
-            self._keep(journal, gradings_of(changes, who, stamp, counting))
+            self._keep(journal, gradings_of(changes, stamp, counting))
             return read_labels(self._database, keys)
 
     def labels(self, keys: Iterable[Key]) -> dict[Key, HumanLabel]:

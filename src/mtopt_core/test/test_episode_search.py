@@ -95,7 +95,7 @@ def test_episodes_are_filtered_by_what_is_said_of_the_task_they_are_judged_for(
     newest = [episode.episode_id for episode in search.page(EpisodeFilter(), 6).episodes]
     can = newest[2]  # attempted lift-can
     store = LabelStore(data)
-    store.change_labels([LabelChange(can, 'lift-can', Verdict.SUCCESS)], 'Ada')
+    store.change_labels([LabelChange(can, 'lift-can', Verdict.SUCCESS, 'Ada')])
     store.add(
         can, DETECTOR, '2', [Outcome('lift-can', Verdict.FAILURE, 0.2), Outcome('lift-any', Verdict.SUCCESS, 0.9)]
     )

@@ -151,7 +151,7 @@ class LabelDesk:
     def _change(self, episode: FoundEpisode, verdict: Verdict | None, seen: int) -> FoundEpisode:
         key = episode.episode_id, episode.judged_task
         try:
-            labels = self._site.labels.change_labels([LabelChange(*key, verdict, seen)], self.who)
+            labels = self._site.labels.change_labels([LabelChange(*key, verdict, self.who, seen)])
         except LabelConflictError as error:
             self._put(replace(episode, label=error.labels[key]))
             raise

@@ -115,7 +115,7 @@ def test_what_another_person_says_shows_by_itself_and_is_not_replaced_unseen(bro
     browser.until(lambda: browser.all('.board-cell'))
     episodes = [cell.get_attribute('data-episode') for cell in browser.all('.board-cell')]
     store = LabelStore(data)
-    store.change_labels([LabelChange(episodes[1], 'lift-any', Verdict.FAILURE)], 'Grace')
+    store.change_labels([LabelChange(episodes[1], 'lift-any', Verdict.FAILURE, 'Grace')])
     browser.until(lambda: states(browser)[1] == 'failure')
     assert 'says Grace' in browser.all('.board-cell')[1].get_attribute('aria-label')
     # The store is held while both say something, so that neither can have seen the other's.
