@@ -30,7 +30,7 @@ from mtopt_success_detector.manifest import DetectorManifest, TrainingConfigurat
 from mtopt_success_detector.tables import show_metrics
 from mtopt_success_detector.trainer import train_detector
 
-STAGES = {30: 400, 100: 300, 300: 500, 1000: 500}
+STAGES = {30: 300, 100: 250, 300: 500, 1000: 400}
 """Gradient steps by labels per task; each stage goes on from the one before."""
 BARS = {'balanced_accuracy': (0.97, 0.93), 'false_positive_rate': 0.015, 'calibration_error': 0.03, 'unsure': 0.05}
 EPISODES = {'pool': (8000, 1), 'test': (7000, 2), 'shift_pool': (2500, 3), 'shift_test': (3500, 4)}
@@ -54,6 +54,7 @@ def data(folder: Folder) -> None:
 def curve(
     folder: Folder,
     branches: Annotated[str, typer.Option(help='How labels are found: random, chosen.')] = 'random,chosen',
+    most: Annotated[int, typer.Option(help='Labels per task to stop at.')] = max(STAGES),
     seed: Annotated[int, typer.Option(help='Of labels and training.')] = 0,
 ) -> None:
     """Print figures by number of labels, and the bars at 300."""
@@ -65,6 +66,8 @@ def curve(
         labeller = Labeller(pool, folder / f'{branch}-{seed}', KNOWN)
         before = None
         for labels, steps in STAGES.items():
+            if labels > most:
+                break
             rng = np.random.default_rng((seed, labels))
             if branch == 'random' or before is None:
                 labeller.draw(labels, rng)

@@ -56,7 +56,7 @@ class TrainingConfiguration(BaseModel):
     contrast: Share = 0.15
     tint: Share = 0.1
     saturation: Share = 0.2
-    view_dropout: Share = 0.5
+    view_dropout: Share = 0.6
     seed: int = 0
 
 

@@ -134,8 +134,8 @@ def test_a_detector_grows_to_more_tasks_and_says_the_same_of_the_old_ones(
     before = Grader.load(trained, tasks).judge(dataset.final_images, ids).logits
     after = Grader.load(path, more).judge(dataset.final_images, ids).logits
     np.testing.assert_array_equal(after[:, :-1], before)
+    narrow = load_dataset(world.data, tasks, [SIMULATOR], configuration)
     with pytest.raises(CheckpointError, match='does not extend'):
-        narrow = load_dataset(world.data, tasks, [SIMULATOR], configuration)
         train_detector(narrow, tasks, [SIMULATOR], configuration, still, tmp_path, start=path)
 
 
