@@ -11,11 +11,11 @@ import typer
 from mtopt_core.checkpoint import find_checkpoint, load_manifest
 from mtopt_core.command_options import TasksFile
 from mtopt_core.errors import ConfigurationError
-from mtopt_core.label_store import DETECTOR, HUMAN, LabelStore
+from mtopt_core.label_store import HUMAN
 from mtopt_core.paths import DataFolder
 from mtopt_core.progress import progress_bar
 from mtopt_core.tasks import TASKS_FILE, TaskSet, load_tasks
-from mtopt_success_detector.dataset import Dataset, load_dataset, read_final_images
+from mtopt_success_detector.dataset import Dataset, load_dataset
 from mtopt_success_detector.evaluation import measure_tasks
 from mtopt_success_detector.grader import Grader, load_detector
 from mtopt_success_detector.manifest import DetectorManifest, ThresholdRule, TrainingConfiguration
@@ -28,8 +28,6 @@ from mtopt_success_detector.trainer import train_detector
 STEPS = TrainingConfiguration().steps
 STEPS_FROM = 400
 RULE = ThresholdRule()
-EPISODES_PER_COMMIT = 2000
-
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, rich_markup_mode='markdown')
 
 Bags = Annotated[Path, typer.Option(help='Data folder; its bags lie in `bags`.', exists=True, file_okay=False)]
@@ -165,25 +163,6 @@ def threshold(
         )
     print(f'{path}: the weights of {before.version} with new thresholds')
     show_metrics(manifest.held_out, manifest)
-
-
-@app.command(epilog='Example: `mtopt detector grade --checkpoint data/models/success_detector --bags data`')
-def grade(checkpoint: Checkpoint, bags: Bags, tasks_file: TasksFile = TASKS_FILE) -> None:
-    """Grade every episode of a folder for every task; the outcomes go to its label store."""
-    grader = Grader.load(find_checkpoint(checkpoint), load_tasks(tasks_file))
-    data = DataFolder(bags)
-    with progress_bar('Reading bags') as report:
-        rows, final_images = read_final_images(data, grader.manifest.network, report)
-    episode_ids = [row.episode_id for row in rows]
-    with progress_bar('Judging') as report:
-        probabilities = grader.probabilities(final_images, episode_ids, report)
-    outcomes = [grader.outcomes(row) for row in probabilities]
-    store = LabelStore(data)
-    for first in range(0, len(rows), EPISODES_PER_COMMIT):
-        some = slice(first, first + EPISODES_PER_COMMIT)
-        store.add_many(DETECTOR, grader.manifest.version, dict(zip(episode_ids[some], outcomes[some], strict=True)))
-    store.close()
-    print(f'{len(rows)} episodes graded for {len(grader.manifest.tasks)} tasks by detector {grader.manifest.version}')
 
 
 def _read(bags: Path, tasks: TaskSet, labels: str, network: DetectorConfiguration) -> Dataset:

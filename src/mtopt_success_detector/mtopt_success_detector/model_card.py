@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mtopt_core.checkpoint import new_version, save_checkpoint
+from mtopt_core.checkpoint import free_version, save_checkpoint
 from mtopt_core.episode import Verdict
 from mtopt_core.precision import Precision
 from mtopt_core.tasks import TaskSet
@@ -97,7 +97,7 @@ def save_anew(
     precision = Precision.of_this_machine()
     network.to(precision.device).eval()
     manifest = DetectorManifest(
-        version=new_version(before.training.steps),
+        version=free_version(folder, before.training.steps),
         tasks=before.tasks,
         skills=before.skills,
         outcome_sources=tuple(sources),

@@ -13,7 +13,7 @@ from torch.nn import functional
 from torch.utils.tensorboard import SummaryWriter
 
 from mtopt_core.augmentation import recolour, relight, shift
-from mtopt_core.checkpoint import load_checkpoint, new_version, save_checkpoint
+from mtopt_core.checkpoint import free_version, load_checkpoint, new_version, save_checkpoint
 from mtopt_core.errors import CheckpointError, LabelError
 from mtopt_core.growing import grown
 from mtopt_core.precision import Precision
@@ -146,7 +146,7 @@ def train_detector(
         on_step,
     )
     manifest = DetectorManifest(
-        version=new_version(training.steps),
+        version=free_version(folder, training.steps),
         tasks=tasks.names,
         skills=skills,
         outcome_sources=tuple(sources),
