@@ -13,6 +13,7 @@ BELOW = {
     'mtopt_policy': {'mtopt_core', 'mtopt_node'},
     'mtopt_success_detector': {'mtopt_core', 'mtopt_node'},
     'mtopt_sim': {'mtopt_core', 'mtopt_node'},
+    'mtopt_web': {'mtopt_core', 'mtopt_node', 'mtopt_success_detector'},
     'mtopt_collector': {'mtopt_core', 'mtopt_node', 'mtopt_policy', 'mtopt_success_detector'},
 }
 BELOW['mtopt_bringup'] = {*BELOW}

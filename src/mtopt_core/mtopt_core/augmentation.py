@@ -59,8 +59,10 @@ def recolour(images: torch.Tensor, tint: float, saturation: float, generator: to
         `(..., 3, S, S) float in [0, 1]`.
     """
     places, device = images.shape[:-3], images.device
-    gains = torch.rand((*places, 3, 1, 1), generator=generator, device=device).mul_(2 * tint).add_(1 - tint)
-    strength = torch.rand((*places, 1, 1, 1), generator=generator, device=device)
+    gains = torch.rand((*places, 3, 1), generator=generator, device=device).mul_(2 * tint).add_(1 - tint)
+    strength = torch.rand((*places, 1, 1), generator=generator, device=device)
     strength = strength.mul_(2 * saturation).add_(1 - saturation)
-    grey = images.mean(dim=-3, keepdim=True)
-    return torch.lerp(grey, images, strength).mul_(gains).clamp_(0, 1)
+    # Both are linear: one small matrix per image goes over the pixels once.
+    grey = torch.full((3, 3), 1 / 3, device=device)
+    matrix = gains * (strength * torch.eye(3, device=device) + (1 - strength) * grey)
+    return (matrix @ images.flatten(-2)).unflatten(-1, images.shape[-2:]).clamp_(0, 1)

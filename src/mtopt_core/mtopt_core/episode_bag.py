@@ -138,11 +138,7 @@ def read_episode(path: Path) -> Episode:
     """
     with BagReader(path) as bag:
         namespace = _namespace(bag)
-        cameras = {
-            topic: topic.removeprefix(f'{namespace}/cameras/').removesuffix('/compressed')
-            for topic, type_name in bag.topics.items()
-            if type_name == COMPRESSED_IMAGE and topic.startswith(f'{namespace}/cameras/')
-        }
+        cameras = recorded_cameras(bag)
         own = {f'{namespace}/{name}': name for name in ('episode', 'observation', 'action')}
         serialised: dict[str, list[bytes]] = {name: [] for name in own.values()}
         images: dict[tuple[str, int], bytes] = {}
@@ -183,6 +179,20 @@ def read_outcomes(path: Path) -> list[RecordedGrading]:
             ]
         except ValueError as error:
             raise BagError(f'bag {path}: {error}') from None
+
+
+def recorded_cameras(bag: BagReader) -> dict[str, str]:
+    """Return the names of the cameras whose JPEGs a bag holds, by their topics.
+
+    Raises:
+        BagError: The bag is foreign or mistyped.
+    """
+    prefix = f'{_namespace(bag)}/cameras/'
+    return {
+        topic: topic.removeprefix(prefix).removesuffix('/compressed')
+        for topic, type_name in bag.topics.items()
+        if type_name == COMPRESSED_IMAGE and topic.startswith(prefix)
+    }
 
 
 def episode_ids(folder: Path) -> list[str]:

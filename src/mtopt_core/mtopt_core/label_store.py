@@ -7,6 +7,8 @@ Schema (SQLite with a write-ahead log, for any number of processes):
     gradings(number, episode_id)
         which episodes got other outcomes, in that order, so that who has seen them up to a number can look at the later
         ones alone; numbers start at the time at which the store was made, ns since 1970: another store has others
+    journal(length)
+        how much of the journal is in the store, bytes: what a crash kept out of it is taken in at the next chance
 
 A detector's outcomes are kept per version. A human's replace the human's before them; every one of them stays in the
 journal, from which `rebuild` restores them.
@@ -14,19 +16,21 @@ journal, from which `rebuild` restores them.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from mtopt_core.episode import Outcome, Verdict
 from mtopt_core.errors import LabelError
-from mtopt_core.label_journal import Grading, LabelJournal
+from mtopt_core.human_labels import Key, LabelChange, gradings_of, read_labels
+from mtopt_core.label_journal import Grading, HumanLabel, LabelJournal
 from mtopt_core.paths import DataFolder
 from mtopt_core.verdict_query import read_verdicts
 
@@ -50,8 +54,10 @@ CREATE TABLE IF NOT EXISTS outcomes (
 ) WITHOUT ROWID
 """,
     'CREATE TABLE IF NOT EXISTS gradings (number INTEGER PRIMARY KEY, episode_id TEXT NOT NULL)',
+    'CREATE TABLE IF NOT EXISTS journal (number INTEGER PRIMARY KEY CHECK (number = 0), length INTEGER NOT NULL)',
 )
 _INSERT = 'INSERT OR REPLACE INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?)'
+_WITHDRAW = "DELETE FROM outcomes WHERE episode_id = ? AND task = ? AND source = 'human' AND model_version = ''"
 _GRADED = 'INSERT INTO gradings (episode_id) VALUES (?)'
 _GRADED_BY = 'INSERT INTO gradings (episode_id) SELECT DISTINCT episode_id FROM outcomes WHERE source = ?'
 _BUSY_TIMEOUT = 30.0
@@ -90,8 +96,12 @@ class Restored:
 class LabelStore:
     """The label store of a data folder. One object may be used by several threads."""
 
-    def __init__(self, data: DataFolder) -> None:
-        """Open the store, made when missing.
+    def __init__(self, data: DataFolder, patience: float = _BUSY_TIMEOUT) -> None:
+        """Open the store, made when missing, with whatever of the journal a crash kept out of it.
+
+        Args:
+            data: The data folder.
+            patience: s to wait while another process holds the store.
 
         Raises:
             LabelError: The store is damaged or cannot be opened.
@@ -101,7 +111,7 @@ class LabelStore:
         self._lock = threading.Lock()
         # Switching to the write-ahead log fails while another process does it.
         with self._journal.locked(), self._errors():
-            self._database = sqlite3.connect(self._path, timeout=_BUSY_TIMEOUT, check_same_thread=False)
+            self._database = sqlite3.connect(self._path, timeout=patience, check_same_thread=False)
             self._database.execute('PRAGMA journal_mode = WAL')
             self._database.execute('PRAGMA synchronous = NORMAL')
             for table in _SCHEMA:
@@ -109,6 +119,8 @@ class LabelStore:
             if not self._database.execute('SELECT EXISTS (SELECT * FROM gradings)').fetchone()[0]:
                 with self._database:
                     self._database.execute("INSERT INTO gradings VALUES (?, '')", (time.time_ns(),))
+            with self._database:
+                self._catch_up()
 
     def close(self) -> None:
         """Close the store."""
@@ -147,15 +159,52 @@ class LabelStore:
         _check_sources((source,))
         stamp = time.time_ns()
         gradings = [Grading(episode_id, graded, who, stamp) for episode_id, graded in outcomes.items()]
-        rows = [row for grading in gradings for row in _rows(grading, source, model_version)]
         if source != HUMAN:
-            self._store(rows)
+            with self._lock, self._errors(), self._database:
+                self._insert(gradings, source, model_version)
             return
         if model_version:
             raise LabelError(f"a human's labels have no model version, got {model_version!r}")
-        with self._journal.locked() as journal:
-            self._journal.append(journal, gradings)
-            self._store(rows)
+        with self._changing_labels() as journal:
+            counting = read_labels(self._database, _keys(gradings))
+            self._keep(journal, [replace(grading, replaced=_replaced(grading, counting)) for grading in gradings])
+
+    def change_labels(self, changes: Sequence[LabelChange]) -> dict[Key, HumanLabel]:
+        """Store what people say, all of it or nothing; it is in the synced journal when this returns.
+
+        Saying the same again changes nothing, so that a click that is sent twice is one label.
+
+        Args:
+            changes: What they say, no two about the same task and episode.
+
+        Returns:
+            The labels that count now, of the episodes and tasks named; those without one are left out.
+
+        Raises:
+            LabelConflictError: A person saw another label than the one that counts.
+            LabelError: As for `add`.
+        """
+        keys = [(change.episode_id, change.task) for change in changes]
+        with self._changing_labels() as journal:
+            counting = read_labels(self._database, keys)
+            # A clock that was set back must not give a label the stamp of one before it.
+            stamp = max(time.time_ns(), *(label.stamp + 1 for label in counting.values()), 0)
+            self._keep(journal, gradings_of(changes, stamp, counting))
+            return read_labels(self._database, keys)
+
+    def labels(self, keys: Iterable[Key]) -> dict[Key, HumanLabel]:
+        """Return the people's labels that count, of those episodes and tasks that have one.
+
+        Raises:
+            LabelError: The store is damaged.
+        """
+        with self._lock, self._errors():
+            return read_labels(self._database, keys)
+
+    def history(self, episode_id: str, task: str) -> list[Grading]:
+        """Return everything people said about one task in one episode, the oldest first."""
+        gradings, _ = self._journal.read()
+        return [grading for grading in gradings if grading.episode_id == episode_id and task in grading.tasks]
 
     def outcomes(self, episode_id: str, sources: Sequence[str] = DEFAULT_SOURCES) -> dict[str, Outcome]:
         """Return the outcome that counts for every task of one episode.
@@ -285,31 +334,75 @@ class LabelStore:
         Raises:
             LabelError: The store is damaged.
         """
-        with self._journal.locked():
+        with self._journal.locked() as journal:
             labels, torn = self._journal.read()
-            rows = [row for label in labels for row in _rows(label, HUMAN, '')]
             with self._lock, self._errors(), self._database:
                 self._database.execute(_GRADED_BY, (HUMAN,))
                 self._database.execute('DELETE FROM outcomes WHERE source = ?', (HUMAN,))
-                self._insert(rows)
+                self._insert(labels, HUMAN, '')
+                self._taken_in(os.fstat(journal).st_size)
         return Restored(len(labels), torn)
 
-    def _store(self, rows: Sequence[_Row]) -> None:
-        with self._lock, self._errors(), self._database:
-            self._insert(rows)
+    @contextmanager
+    def _changing_labels(self) -> Iterator[int]:
+        """Hold journal and store against all others; the store first, for who cannot have it must change neither."""
+        with self._journal.locked() as journal, self._lock, self._errors(), self._database:
+            self._database.execute('BEGIN IMMEDIATE')
+            self._catch_up()
+            yield journal
 
-    def _insert(self, rows: Sequence[_Row]) -> None:
-        self._database.executemany(_INSERT, rows)
-        self._database.executemany(_GRADED, dict.fromkeys((row[0],) for row in rows))
+    def _keep(self, journal: int, gradings: Sequence[Grading]) -> None:
+        if gradings:
+            length = self._journal.append(journal, gradings)
+            self._insert(gradings, HUMAN, '')
+            self._taken_in(length)
+
+    def _catch_up(self) -> None:
+        """Take in what is in the journal and not in the store: a crash came between the two."""
+        known = self._database.execute('SELECT length FROM journal').fetchone()
+        length = self._journal.length()
+        start = 0 if known is None or known[0] > length else known[0]
+        if start == length:
+            return
+        labels, _ = self._journal.read(start)
+        self._insert(labels, HUMAN, '')
+        self._taken_in(length)
+
+    def _taken_in(self, length: int) -> None:
+        self._database.execute('INSERT OR REPLACE INTO journal VALUES (0, ?)', (length,))
+
+    def _insert(self, gradings: Sequence[Grading], source: str, model_version: str) -> None:
+        for grading in gradings:
+            self._database.executemany(_INSERT, _rows(grading, source, model_version))
+            self._database.executemany(_WITHDRAW, [(grading.episode_id, task) for task in grading.withdrawn])
+        self._database.executemany(_GRADED, dict.fromkeys((grading.episode_id,) for grading in gradings))
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
         try:
             yield
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise LabelError(
+                    f'label store {self._path} is held by another process; nothing was stored. Repeat, or end that one'
+                ) from None
+            raise self._unusable(error) from None
         except sqlite3.Error as error:
-            raise LabelError(
-                f'label store {self._path}: {error}; `mtopt labels rebuild` makes it anew from journal and bags'
-            ) from None
+            raise self._unusable(error) from None
+
+    def _unusable(self, error: sqlite3.Error) -> LabelError:
+        return LabelError(
+            f'label store {self._path}: {error}; `mtopt labels rebuild` makes it anew from journal and bags'
+        )
+
+
+def _keys(gradings: Iterable[Grading]) -> list[Key]:
+    return [(grading.episode_id, task) for grading in gradings for task in grading.tasks]
+
+
+def _replaced(grading: Grading, counting: Mapping[Key, HumanLabel]) -> dict[str, HumanLabel]:
+    labels = {task: counting.get((grading.episode_id, task)) for task in grading.tasks}
+    return {task: label for task, label in labels.items() if label is not None}
 
 
 def _rows(grading: Grading, source: str, model_version: str) -> Iterator[_Row]:

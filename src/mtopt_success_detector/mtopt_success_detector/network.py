@@ -97,7 +97,16 @@ class SuccessDetector(nn.Module):
         Returns:
             `(B, T)` logits.
         """
-        return _mean_over_views(self._logits(self.tower(images[present])), present)
+        return self.of_views(images[present], present)
+
+    def of_views(self, images: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+        """Do as `forward`, with the images of the views present alone.
+
+        Args:
+            images: `(sum(present), 3, S, S) float in [0, 1]`, by episode and view.
+            present: As for `forward`.
+        """
+        return _mean_over_views(self._logits(self.tower(images)), present)
 
     def judge(self, images: torch.Tensor, present: torch.Tensor) -> Judgement:
         """Judge final images for every task, view by view too.

@@ -69,13 +69,13 @@ class Trainer:
         rng = np.random.default_rng((training.seed, number))
         generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
         rows, weights = self._batches.draw(training.batch, rng)
-        present = torch.from_numpy(drop_views(self._dataset.present[rows], training.view_dropout, rng))
-        images = torch.from_numpy(shift(self._dataset.images(rows), self._margin, rng)).permute(0, 1, 4, 2, 3)
+        present = drop_views(self._dataset.present[rows], training.view_dropout, rng)
+        images = torch.from_numpy(shift(self._dataset.images(rows)[present], self._margin, rng)).permute(0, 3, 1, 2)
         pixels = relight(self._precision.floats(images), training.brightness, training.contrast, generator)
         pixels = recolour(pixels, training.tint, training.saturation, generator)
         self._network.train()
         with self._precision.autocast():
-            logits = self._network(pixels, present.to(device))
+            logits = self._network.of_views(pixels, torch.from_numpy(present).to(device))
         outcomes = torch.from_numpy(np.nan_to_num(self._dataset.outcomes[rows])).to(device)
         loss = functional.binary_cross_entropy_with_logits(
             logits.float(), outcomes, torch.from_numpy(weights).to(device), reduction='sum'
