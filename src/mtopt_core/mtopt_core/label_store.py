@@ -289,7 +289,9 @@ class LabelStore:
             )
             for task, verdict, probability in zip(names, verdicts, probabilities, strict=True)
         ]
-        self._store(rows)
+        with self._lock, self._errors(), self._database:
+            self._database.executemany(_INSERT, rows)
+            self._database.executemany(_GRADED, [(episode_id,) for episode_id in graded.episode_ids])
 
     def graded_by(self, model_version: str, tasks: Sequence[str]) -> set[str]:
         """Return the ids of the episodes that a version of the detector has graded for all of some tasks.
