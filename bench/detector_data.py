@@ -10,7 +10,7 @@ plays the person that labels, and for measuring:
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from mtopt_bringup.object_aim import ObjectAim
 from mtopt_bringup.simulation_episode import SimulatedEpisode, SimulatedRobot
 from mtopt_core.configuration import DETECTOR_CAMERAS, load_cell
 from mtopt_core.description.cell_table import CELL
-from mtopt_core.episode import EpisodeInfo
+from mtopt_core.episode import Outcome, Verdict
 from mtopt_core.episode_bag import episode_ids, write_episode
 from mtopt_core.label_store import SIMULATOR, LabelStore
 from mtopt_core.paths import DataFolder
@@ -70,7 +70,17 @@ class ShiftedPlant(MujocoPlant):
         super().dress(replace(scene, look=shifted))
 
 
-def fill(root: Path, name: str, episodes: int, seed: int, *, shifted: bool = False, report: Report = silent) -> None:
+def fill(
+    root: Path,
+    name: str,
+    episodes: int,
+    seed: int,
+    *,
+    shifted: bool = False,
+    attempted: Sequence[str] = KNOWN.names,
+    place_share: float = PLACE_SHARE,
+    report: Report = silent,
+) -> None:
     """Simulate episodes into a data folder; those there are already stay, so that it can be gone on with.
 
     Args:
@@ -79,6 +89,8 @@ def fill(root: Path, name: str, episodes: int, seed: int, *, shifted: bool = Fal
         episodes: How many it shall hold.
         seed: Of all of them; episode i is the same whatever the others are.
         shifted: Whether it is the cell on another day.
+        attempted: Tasks that are attempted, each as often as the others of its skill.
+        place_share: Share of places among the episodes.
         report: Told how many are done.
     """
     data = DataFolder(root)
@@ -87,7 +99,7 @@ def fill(root: Path, name: str, episodes: int, seed: int, *, shifted: bool = Fal
     if not wanted:
         return
     data.bags.mkdir(parents=True, exist_ok=True)
-    for count, (episode_id, simulated) in enumerate(_simulated(name, wanted, seed, shifted)):
+    for count, (episode_id, simulated) in enumerate(_simulated(name, wanted, seed, shifted, attempted, place_share)):
         report(count + len(done), episodes)
         known = [outcome for outcome in simulated.outcomes if outcome.task in KNOWN.names]
         with (root / 'truth.jsonl').open('a') as file:
@@ -101,9 +113,9 @@ def fill(root: Path, name: str, episodes: int, seed: int, *, shifted: bool = Fal
     store.close()
 
 
-def outcomes_of(truth: dict[str, bool]) -> list:
+def outcomes_of(truth: Mapping[str, bool]) -> list[Outcome]:
     """Return the truth of an episode as outcomes."""
-    return list(SimulatedEpisode(None, truth).outcomes)  # type: ignore[arg-type]
+    return [Outcome(task, Verdict(int(solved)), float(solved)) for task, solved in truth.items()]
 
 
 def read_truth(root: Path) -> dict[str, dict[str, bool]]:
@@ -112,17 +124,19 @@ def read_truth(root: Path) -> dict[str, dict[str, bool]]:
     return {line.pop('episode_id'): line for line in lines}
 
 
-def _simulated(name: str, numbers: list[int], seed: int, shifted: bool) -> Iterator[tuple[str, SimulatedEpisode]]:
+def _simulated(
+    name: str, numbers: list[int], seed: int, shifted: bool, attempted: Sequence[str], place_share: float
+) -> Iterator[tuple[str, SimulatedEpisode]]:
     plant = ShiftedPlant(CELL, IMAGE_SIZE) if shifted else None
     cell = Cell(IMAGE_SIZE, DETECTOR_CAMERAS, plant=plant)
     configuration = load_cell()
     robot = SimulatedRobot(cell, configuration, ALL, (), DETECTOR_CAMERAS)
     space = ActionSpace.eased(configuration.step)
     scripts = [ScriptedPolicy(KNOWN, space, aim=ObjectAim(cell, KNOWN, error)) for error in AIMS]
-    skills = {skill: KNOWN.of_skill(skill) for skill in ('lift', 'place')}
+    skills = {skill: [task for task in KNOWN.of_skill(skill) if task in attempted] for skill in ('lift', 'place')}
     for number in numbers:
         rng = np.random.default_rng((seed, number))
-        skill = 'place' if rng.random() < PLACE_SHARE else 'lift'
+        skill = 'place' if rng.random() < place_share else 'lift'
         task = str(rng.choice(skills[skill]))
         episode_id = f'{name}_{number:06d}'
         scene_seed = int(rng.integers(2**31))
@@ -134,6 +148,3 @@ def describe(root: Path) -> str:
     """Return how many episodes solve each task."""
     truths = list(read_truth(root).values())
     return ', '.join(f'{task} {sum(truth[task] for truth in truths)}' for task in ALL.names)
-
-
-__all__ = ['ALL', 'IMAGE_SIZE', 'KNOWN', 'LATER', 'EpisodeInfo', 'describe', 'fill', 'outcomes_of', 'read_truth']

@@ -28,6 +28,7 @@ setup(
         'mtopt.commands': [
             'bags = mtopt_core.bag_commands:app',
             'labels = mtopt_core.label_commands:app',
+            'task = mtopt_core.task_commands:app',
         ],
     },
 )

@@ -35,7 +35,7 @@ class TaskMixture:
             ConfigurationError: There is no name.
         """
         if text in (UNIFORM, IMBALANCED):
-            chosen = tasks.tasks
+            chosen = tasks.attempted
         else:
             chosen = tuple(tasks[name.strip()] for name in text.split(',') if name.strip())
         if not chosen:

@@ -64,7 +64,9 @@ class Scheduler:
         by_hand: bool = False,
     ) -> None:
         self._tasks = tasks
-        self._lifts, self._places = tasks.of_skill(LIFT), tasks.of_skill(PLACE)
+        self._lifts, self._places = (
+            tuple(task.name for task in tasks.attempted if task.skill == skill) for skill in (LIFT, PLACE)
+        )
         if not self._lifts:
             raise ConfigurationError(
                 f'no task of skill {LIFT!r}: the scheduler starts with lifts; add one to tasks.yaml'

@@ -58,7 +58,7 @@ class Manifest(BaseModel):
         Raises:
             CheckpointError: Tasks or skills differ; the message lists both.
         """
-        theirs = list(zip(self.tasks, self.skills, strict=False))
+        theirs = list(zip(map(tasks.current_name, self.tasks), self.skills, strict=False))
         ours = [(task.name, task.skill) for task in tasks.tasks]
         if theirs != ours:
             raise CheckpointError(
@@ -72,7 +72,7 @@ class Manifest(BaseModel):
         Raises:
             CheckpointError: Tasks or skills differ, or their order does; the message lists both.
         """
-        theirs = list(zip(self.tasks, self.skills, strict=False))
+        theirs = list(zip(map(tasks.current_name, self.tasks), self.skills, strict=False))
         ours = [(task.name, task.skill) for task in tasks.tasks]
         if ours[: len(theirs)] != theirs:
             raise CheckpointError(

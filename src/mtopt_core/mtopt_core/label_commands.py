@@ -74,4 +74,5 @@ def rebuild(folder: Folder) -> None:
     for (source, model_version), outcomes in recorded.items():
         store.add_many(source, model_version, outcomes)
         print(f'{len(outcomes)} gradings by {source} {model_version} restored from bags')
+    store.apply_renames()
     store.close()

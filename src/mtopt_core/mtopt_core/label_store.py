@@ -16,6 +16,7 @@ journal, from which `rebuild` restores them.
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import threading
@@ -107,6 +108,7 @@ class LabelStore:
             LabelError: The store is damaged or cannot be opened.
         """
         self._path = data.labels
+        self._data = data
         self._journal = LabelJournal(data.journal)
         self._lock = threading.Lock()
         # Switching to the write-ahead log fails while another process does it.
@@ -306,6 +308,59 @@ class LabelStore:
             found = self._database.execute(query, (DETECTOR, model_version, *tasks, len(tasks)))
             return {episode_id for (episode_id,) in found}
 
+    def rename_task(self, old: str, new: str) -> int:
+        """Give the outcomes of a task its new name, also when they are restored from the journal.
+
+        Args:
+            old: Its name so far.
+            new: Its name from now on.
+
+        Returns:
+            How many episodes have outcomes of it.
+
+        Raises:
+            LabelError: The store is damaged, or the disk is full.
+        """
+        with self._journal.locked(), self._errors():
+            try:
+                with self._data.renamed_tasks.open('a') as file:
+                    file.write(json.dumps({'old': old, 'new': new}) + '\n')
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError as error:
+                raise LabelError(f'{self._data.renamed_tasks} cannot be written: {error.strerror}') from None
+            with self._lock, self._database:
+                return self._rename(old, new)
+
+    def apply_renames(self) -> None:
+        """Give outcomes that came from the journal, or from old bags, the names that tasks have now.
+
+        Raises:
+            LabelError: The store, or the list of renamed tasks, is damaged.
+        """
+        with self._lock, self._errors(), self._database:
+            for old, new in self._renames():
+                self._rename(old, new)
+
+    def _renames(self) -> list[tuple[str, str]]:
+        file = self._data.renamed_tasks
+        if not file.exists():
+            return []
+        try:
+            lines = [json.loads(line) for line in file.read_text().splitlines()]
+            return [(line['old'], line['new']) for line in lines]
+        except (ValueError, KeyError, TypeError) as error:
+            raise LabelError(f'{file} is damaged: {error!r}') from None
+
+    def _rename(self, old: str, new: str) -> int:
+        self._database.execute(
+            'INSERT INTO gradings (episode_id) SELECT DISTINCT episode_id FROM outcomes WHERE task = ?', (old,)
+        )
+        renamed = self._database.execute('SELECT count(DISTINCT episode_id) FROM outcomes WHERE task = ?', (old,))
+        count = int(renamed.fetchone()[0])
+        self._database.execute('UPDATE OR REPLACE outcomes SET task = ? WHERE task = ?', (new, old))
+        return count
+
     def last_grading(self) -> int:
         """Return the number of the last grading.
 
@@ -443,7 +498,9 @@ def rebuild(data: DataFolder) -> Restored:
             data.labels.with_name(data.labels.name + suffix).unlink(missing_ok=True)
     store = LabelStore(data)
     try:
-        return store.restore_journal()
+        restored = store.restore_journal()
+        store.apply_renames()
+        return restored
     finally:
         store.close()
 

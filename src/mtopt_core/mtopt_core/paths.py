@@ -69,6 +69,11 @@ class DataFolder:
         return self.root / 'labels.journal.jsonl'
 
     @property
+    def renamed_tasks(self) -> Path:
+        """Tasks that were renamed, in that order: what the journal and old bags call by another name."""
+        return self.root / 'renamed_tasks.jsonl'
+
+    @property
     def catalogue(self) -> Path:
         """Index of the bags (SQLite), rebuildable from them."""
         return self.root / 'catalogue.sqlite'

@@ -36,6 +36,8 @@ class Task(BaseModel):
         skill: Skill it belongs to.
         object: Category that must be lifted, or that another object must be covered with; none means any object.
         section: Section of the plate the object must lie in; none means anywhere on it.
+        formerly: Names it had before; bags and checkpoints that say them mean this task.
+        retired: Nothing attempts it any more. It keeps its place in the one-hot, and its data.
     """
 
     model_config = ConfigDict(extra='forbid', frozen=True)
@@ -43,6 +45,8 @@ class Task(BaseModel):
     skill: str
     object: str | None = None
     section: str | None = None
+    formerly: tuple[str, ...] = ()
+    retired: bool = False
 
     @property
     def broad(self) -> bool:
@@ -59,7 +63,8 @@ class TaskSet(BaseModel):
 
     @model_validator(mode='after')
     def _consistent(self) -> TaskSet:
-        double = [name for name, count in Counter(task.name for task in self.tasks).items() if count > 1]
+        names = Counter(name for task in self.tasks for name in (task.name, *task.formerly))
+        double = [name for name, count in names.items() if count > 1]
         if double:
             raise ValueError(f'task names occur twice: {", ".join(double)}')
         for task in self.tasks:
@@ -100,6 +105,15 @@ class TaskSet(BaseModel):
         vector = np.zeros(len(self), np.float32)
         vector[self.index(name)] = 1
         return vector
+
+    def current_name(self, name: str) -> str:
+        """Return the name that a task has now, which may have had another one; an unknown name as it is."""
+        return next((task.name for task in self.tasks if name in task.formerly), name)
+
+    @property
+    def attempted(self) -> tuple[Task, ...]:
+        """The tasks that are attempted: those that are not retired."""
+        return tuple(task for task in self.tasks if not task.retired)
 
     def of_skill(self, skill: str) -> tuple[str, ...]:
         """Return the names of a skill's tasks, in one-hot order."""

@@ -1,6 +1,7 @@
 """Log replay and the episode store: from bags to transitions, once each."""
 
 import shutil
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from mtopt_core.episode import Outcome, Termination, Verdict
 from mtopt_core.episode_bag import read_episode
 from mtopt_core.images import crop_resize, decode_jpeg, decode_square
 from mtopt_core.label_store import LabelStore
+from mtopt_core.task_file import renamed
 from mtopt_core.tasks import load_tasks
 from mtopt_policy.action_space import ActionSpace
 from mtopt_policy.learner.batches import Loader
@@ -224,3 +226,20 @@ def test_worker_processes_read_the_same(record, monkeypatch):
     replay = replay_of(data)
     replay.read()
     np.testing.assert_array_equal(replay.store.images(np.arange(24)), alone.images(np.arange(24)))
+
+
+def test_episodes_and_outcomes_of_a_task_that_was_renamed_are_still_learned_from(record):
+    data = record(8, moves=1, task='lift-can').data
+    before = replay_of(data)
+    before.read()
+    old = before.replay()
+    with closing(LabelStore(data)) as store:
+        store.rename_task('lift-can', 'lift-tin')
+    now = renamed(TASKS, 'lift-can', 'lift-tin')
+    after = LogReplay(data, now, SIMULATOR, LAYOUT)
+    after.read()
+    new = after.replay()
+    assert not new.left_out
+    assert len(new.training) == len(old.training) > 0
+    np.testing.assert_array_equal(new.training.tasks, old.training.tasks)
+    np.testing.assert_array_equal(new.training.outcomes, old.training.outcomes)

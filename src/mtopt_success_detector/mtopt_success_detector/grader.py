@@ -154,4 +154,4 @@ def load_detector(path: Path, tasks: TaskSet) -> tuple[SuccessDetector, Detector
         network.load_state_dict(weights)
     except (ConfigurationError, RuntimeError) as error:
         raise CheckpointError(f'checkpoint {path}: its weights do not fit its manifest: {error}') from None
-    return network, manifest
+    return network, manifest.renamed(tasks)

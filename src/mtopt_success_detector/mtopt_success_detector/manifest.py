@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from mtopt_core.checkpoint import Manifest
+from mtopt_core.tasks import TaskSet
 from mtopt_success_detector.calibration import Calibration
 from mtopt_success_detector.drift import Reference
 from mtopt_success_detector.evaluation import TaskMetrics, Threshold
@@ -107,3 +108,19 @@ class DetectorManifest(Manifest):
     thresholds: dict[str, Threshold]
     held_out: dict[str, TaskMetrics]
     references: dict[str, Reference]
+
+    def renamed(self, tasks: TaskSet) -> DetectorManifest:
+        """Return the manifest with the names that the tasks have now."""
+
+        def by_name(figures: dict[str, Any]) -> dict[str, Any]:
+            return {tasks.current_name(name): value for name, value in figures.items()}
+
+        return self.model_copy(
+            update={
+                'tasks': tuple(map(tasks.current_name, self.tasks)),
+                'labels': {split: by_name(counts) for split, counts in self.labels.items()},
+                'thresholds': by_name(self.thresholds),
+                'held_out': by_name(self.held_out),
+                'references': by_name(self.references),
+            }
+        )

@@ -14,6 +14,7 @@ from mtopt_core.checkpoint import load_manifest, newest_checkpoint
 from mtopt_core.episode import Verdict
 from mtopt_core.errors import CheckpointError, ImageError, LabelError, UnknownTaskError
 from mtopt_core.label_store import SIMULATOR
+from mtopt_core.task_file import renamed
 from mtopt_core.tasks import Task, TaskSet
 from mtopt_success_detector.dataset import load_dataset
 from mtopt_success_detector.evaluation import measure_tasks
@@ -174,6 +175,16 @@ def test_a_damaged_or_foreign_checkpoint_is_refused(trained, tasks, tmp_path):
     fewer = tasks.model_copy(update={'tasks': tasks.tasks[:-1]})
     with pytest.raises(CheckpointError, match='place-top-right'):
         Grader.load(trained, fewer)
+
+
+def test_a_detector_goes_on_under_the_names_its_tasks_have_now(trained, tasks, world):
+    now = renamed(tasks, 'lift-milk', 'lift-carton')
+    jpegs, _ = world.draw('lift', np.random.default_rng(0))
+    before = {graded.outcome.task: graded.outcome.probability for graded in Grader.load(trained, tasks).grade(jpegs)}
+    after = {graded.outcome.task: graded.outcome.probability for graded in Grader.load(trained, now).grade(jpegs)}
+    before['lift-carton'] = before.pop('lift-milk')
+    assert after == before
+    assert Grader.load(trained, now).manifest.thresholds.keys() >= {'lift-any', 'lift-carton'}
 
 
 def test_training_needs_a_success_and_a_failure(squares, tasks, configuration, tmp_path):

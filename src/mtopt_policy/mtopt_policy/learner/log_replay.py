@@ -142,14 +142,15 @@ class LogReplay:
                 yield reason, index.unusable == number
         yield 'its bag is gone', ~self._present
         for task, number in index.task_names.items():
-            if task not in self._tasks.names:
+            if self._tasks.current_name(task) not in self._tasks.names:
                 yield f'its task {task} is not in the task set', index.tasks == number
         yield 'no outcome is known', (outcomes == Verdict.UNSURE).all(axis=1)
 
     def _logged(self, chosen: np.ndarray, outcomes: np.ndarray) -> LoggedEpisodes:
         index, names = self.store.index, self._tasks.names
+        attempted = [self._tasks.current_name(name) for name in index.task_names]
         # An episode of a task that is not in the set is never chosen.
-        tasks = np.array([names.index(name) if name in names else -1 for name in index.task_names], np.int64)
+        tasks = np.array([names.index(name) if name in names else -1 for name in attempted], np.int64)
         places = np.flatnonzero(chosen)
         return LoggedEpisodes(places, tasks[index.tasks[places]], outcomes[places])
 
