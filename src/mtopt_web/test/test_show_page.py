@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import subprocess
@@ -48,6 +49,11 @@ def shown(data: DataFolder) -> dict[str, list[str]]:
     }
 
 
+def stored(browser, frames: int) -> None:
+    """Wait until so many frames are stored."""
+    browser.until(lambda: (told := re.search(r'(\d+) frames stored', browser.text())) and int(told[1]) >= frames)
+
+
 def hold(browser, key: str, frames: int) -> None:
     """Hold a key until so many frames are stored."""
     code = f'Key{key.upper()}'
@@ -56,7 +62,7 @@ def hold(browser, key: str, frames: int) -> None:
             'Input.dispatchKeyEvent', {'type': kind, 'key': key, 'code': code, 'text': key if kind == 'keyDown' else ''}
         )
         if kind == 'keyDown':
-            browser.until(lambda: any(f'{n} frames stored' in browser.text() for n in range(frames, frames + 20)))
+            stored(browser, frames)
 
 
 def test_success_and_failure_are_shown_in_pairs_and_stored_as_labelled_bags(
@@ -98,7 +104,7 @@ def test_a_button_that_is_held_by_the_pointer_stores_until_it_is_let_go(
     browser.until(lambda: browser.all('.hold.success:not([disabled])'))
     browser.until(lambda: browser.all('.live img'))
     ActionChains(browser.driver).click_and_hold(browser.one('.hold.failure')).perform()
-    browser.until(lambda: '2 frames stored' in browser.text())
+    stored(browser, 2)
     ActionChains(browser.driver).release().perform()
     browser.until(lambda: 'Now success' in browser.text())
     assert len(shown(data)['FAILURE']) >= 2
