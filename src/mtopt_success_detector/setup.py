@@ -18,6 +18,6 @@ setup(
     zip_safe=True,
     entry_points={
         'console_scripts': [f'detector_node = {NAME}.detector_node:main'],
-        'mtopt.commands': [f'detector = {NAME}.cli:app'],
+        'mtopt.commands': [f'detector = {NAME}.cli:app', f'relabel = {NAME}.relabel:relabel'],
     },
 )

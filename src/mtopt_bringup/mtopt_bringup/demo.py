@@ -135,7 +135,7 @@ def stages_of(out: Path, round_number: int, budget: Budget, workers: int, sim: S
         return ['detector', 'train', '--bags', str(out), '--out', str(detectors), *options, *start]
 
     def grade() -> list[str]:
-        return ['detector', 'grade', '--bags', str(out), '--checkpoint', str(detectors)]
+        return ['relabel', '--bags', str(out), '--detector', str(detectors)]
 
     def train_policy() -> list[str]:
         known = _newest('policy', policies)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from mtopt_core.child_processes import worker_pool
 from mtopt_core.configuration import CellConfiguration
 from mtopt_core.episode import Outcome, Termination
 from mtopt_core.errors import MtoptError
@@ -139,9 +138,7 @@ def run_jobs(workplace: Workplace, jobs: Iterable[Job], workers: int) -> Iterato
         MtoptError: An episode could not be simulated or its bag not be written.
     """
     waiting = iter(jobs)
-    # Forked processes cannot use OpenGL.
-    context = multiprocessing.get_context('spawn')
-    with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(workplace,)) as pool:
+    with worker_pool(workers, _start_worker, workplace) as pool:
         running: set[Future[Result]] = {pool.submit(_run, job) for job in islice(waiting, AHEAD * workers)}
         try:
             while running:
@@ -164,8 +161,6 @@ _worker: Worker | None = None
 def _start_worker(workplace: Workplace) -> None:
     from mtopt_bringup.simulation_worker import Worker
 
-    # Ctrl-C goes to every process of the terminal; the one that hands out jobs decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     global _worker
     _worker = Worker(workplace)
 

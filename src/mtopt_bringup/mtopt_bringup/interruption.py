@@ -1,32 +1,43 @@
-"""Ctrl-C that lets what runs come to its end."""
+"""Ctrl-C, or the SIGTERM of a service manager, that lets what runs come to its end."""
 
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from types import FrameType, TracebackType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption:
-    """A context in which the first Ctrl-C is a request and the second one is an interrupt.
+    """A context in which the first of these signals is a request and the second does what it ever did.
 
     Attributes:
-        requested: Whether Ctrl-C was pressed; loops ask it between two pieces of work.
+        requested: Whether one came; loops ask it between two pieces of work.
+        terminate: Called at SIGTERM, which unlike Ctrl-C does not reach child processes by itself.
     """
 
     def __init__(self) -> None:
         self.requested = False
+        self.terminate: Callable[[], object] = bool
 
     def __enter__(self) -> Interruption:
-        """Take over SIGINT."""
-        self._before = signal.signal(signal.SIGINT, self._request)
+        """Take over the signals."""
+        self._before = {number: signal.signal(number, self._request) for number in SIGNALS}
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give SIGINT back."""
-        signal.signal(signal.SIGINT, self._before)
+        """Give the signals back."""
+        self._give_back()
 
     def _request(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         self.requested = True
-        signal.signal(signal.SIGINT, self._before)
+        self._give_back()
+        if number == signal.SIGTERM:
+            self.terminate()
+
+    def _give_back(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -11,18 +10,19 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
 import yaml
 
 from mtopt_bringup.graph import NodeSpec
+from mtopt_core.child_processes import die_with_parent
 from mtopt_core.errors import MtoptError
 
 STOP_TIMEOUT = 8.0  # s of wall time for a node to finish its episode's bag and shut down
 TERMINATE_TIMEOUT = 2.0
 LOG_TAIL = 12  # lines of a dead node's log that are worth showing
-_SET_PARENT_DEATH_SIGNAL = 1
 
 
 class NodeDiedError(MtoptError):
@@ -90,7 +90,8 @@ class Launcher:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C reaches only the launcher, which then stops the nodes in order
-                preexec_fn=_die_with_parent,
+                # A launcher that is killed must not leave an arm moving.
+                preexec_fn=partial(die_with_parent, signal.SIGINT),
             )
         return RunningNode(spec, process, log)
 
@@ -143,11 +144,6 @@ def ros_arguments(spec: NodeSpec, parameters: Path) -> list[str]:
 def tail(log: Path, lines: int = LOG_TAIL) -> str:
     """Return a log's last lines."""
     return '\n'.join(log.read_text(errors='replace').splitlines()[-lines:])
-
-
-def _die_with_parent() -> None:
-    # A launcher that is killed must not leave an arm moving.
-    ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGINT)
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:

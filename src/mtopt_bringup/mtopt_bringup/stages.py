@@ -1,13 +1,15 @@
-"""A long job as stages, each a command of mtopt: printed before it runs, interrupted by Ctrl-C, gone on with later."""
+"""A long job as stages, each a command of mtopt: printed before it runs, ended by a signal, gone on with later."""
 
 from __future__ import annotations
 
 import shlex
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import typer
@@ -15,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from rich.console import Console
 
 from mtopt_bringup.interruption import Interruption
+from mtopt_core.child_processes import die_with_parent
 from mtopt_core.errors import ConfigurationError, MtoptError
 from mtopt_core.whole_file import write_whole
 
@@ -123,7 +126,11 @@ def _carry_out(stage: Stage, console: Console, interruption: Interruption) -> St
     if arguments is not None:
         console.print(f'[dim]$ {command}[/]', highlight=False, soft_wrap=True)
         # Ctrl-C reaches the command too, which ends its work in order.
-        status = subprocess.run([sys.executable, '-m', 'mtopt_core.cli', *arguments]).returncode
+        process = subprocess.Popen(
+            [sys.executable, '-m', 'mtopt_core.cli', *arguments], preexec_fn=partial(die_with_parent, signal.SIGTERM)
+        )
+        interruption.terminate = process.terminate
+        status = process.wait()
         if interruption.requested:
             return None
         if status != 0:

@@ -67,7 +67,8 @@ def test_the_state_survives_and_a_damaged_one_is_named(tmp_path):
         State.load(path)
 
 
-def test_ctrl_c_stops_the_demo_with_its_data_and_the_word_how_to_go_on(tmp_path):
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_the_demo_with_its_data_and_the_word_how_to_go_on(tmp_path, number):
     command = [sys.executable, '-m', 'mtopt_core.cli', 'demo', '--out', str(tmp_path), '--quick', '--simulated', '5000']
     note_episodes(tmp_path, 'scripted', QUICK.collected)
     demo = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
@@ -76,9 +77,9 @@ def test_ctrl_c_stops_the_demo_with_its_data_and_the_word_how_to_go_on(tmp_path)
     while not bags.is_dir() or not list(bags.glob('2*')):
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    # As a terminal does: to every process of the foreground.
-    os.killpg(demo.pid, signal.SIGINT)
+    # A terminal sends it to every process of the foreground, a service manager to the first.
+    os.killpg(demo.pid, number) if number == signal.SIGINT else os.kill(demo.pid, number)
     output, _ = demo.communicate(timeout=60)
-    assert demo.returncode == 128 + signal.SIGINT
+    assert demo.returncode == 130
     assert 'goes on from here' in output
     assert [record.name for record in State.load(tmp_path / 'state.json').stages] == ['collect']

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -153,22 +154,31 @@ def test_a_script_that_always_aims_exactly_solves_what_the_cloth_is_for_more_oft
     assert crude < 0.3
 
 
-def test_ctrl_c_ends_with_whole_bags_and_their_outcomes(tmp_path):
-    command = [sys.executable, '-m', 'mtopt_core.cli', 'simulate', '--out', str(tmp_path), '--episodes', '100000']
+@contextmanager
+def endless_simulation(out):
+    """Start `mtopt simulate` in a process group of its own and wait for its first episodes."""
+    command = [sys.executable, '-m', 'mtopt_core.cli', 'simulate', '--out', str(out), '--episodes', '100000']
     process = subprocess.Popen([*command, '--workers', '1', '--image-size', '32'], start_new_session=True)
-    data = DataFolder(tmp_path)
     deadline = time.monotonic() + 300
     try:
-        while len(episode_ids(data.bags)) < 3:
+        while len(episode_ids(DataFolder(out).bags)) < 3:
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(timeout=30) == 0
+        yield process
     finally:
-        if process.poll() is None:
+        with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        process.wait()
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_with_whole_bags_and_their_outcomes(tmp_path, number):
+    with endless_simulation(tmp_path) as process:
+        # Ctrl-C reaches every process of the terminal, a service manager only tells the first.
+        os.killpg(process.pid, number) if number == signal.SIGINT else os.kill(process.pid, number)
+        assert process.wait(timeout=30) == 0
+    data = DataFolder(tmp_path)
     assert not [path for path in Path(data.bags).iterdir() if path.name.startswith('.')]
     store = LabelStore(data)
     assert store.all_outcomes([SIMULATOR]).keys() == set(episode_ids(data.bags))
@@ -178,3 +188,15 @@ def test_ctrl_c_ends_with_whole_bags_and_their_outcomes(tmp_path):
         for outcome in one.values()
     )
     store.close()
+
+
+def test_workers_do_not_outlive_a_killed_simulation(tmp_path):
+    with endless_simulation(tmp_path) as process:
+        children = Path(f'/proc/{process.pid}/task/{process.pid}/children').read_text().split()
+        workers = [child for child in children if b'spawn_main' in Path(f'/proc/{child}/cmdline').read_bytes()]
+        assert workers
+        process.kill()
+        deadline = time.monotonic() + 10
+        while any(Path(f'/proc/{worker}').exists() for worker in workers):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)

@@ -44,3 +44,23 @@ def relight(images: torch.Tensor, brightness: float, contrast: float, generator:
     draws = torch.rand((2, *images.shape[:-3], 1, 1, 1), generator=generator, device=images.device).mul_(2).sub_(1)
     gain = 1 + contrast * draws[0]
     return torch.addcmul(0.5 * (1 - gain) + brightness * draws[1], images, gain).clamp_(0, 1)
+
+
+def recolour(images: torch.Tensor, tint: float, saturation: float, generator: torch.Generator) -> torch.Tensor:
+    """Change the light's colour and the saturation of every image by a random amount.
+
+    Args:
+        images: `(..., 3, S, S) float in [0, 1]`.
+        tint: Largest relative change of each colour.
+        saturation: Largest relative change of the distance from grey.
+        generator: Source of the changes, on the images' device.
+
+    Returns:
+        `(..., 3, S, S) float in [0, 1]`.
+    """
+    places, device = images.shape[:-3], images.device
+    gains = torch.rand((*places, 3, 1, 1), generator=generator, device=device).mul_(2 * tint).add_(1 - tint)
+    strength = torch.rand((*places, 1, 1, 1), generator=generator, device=device)
+    strength = strength.mul_(2 * saturation).add_(1 - saturation)
+    grey = images.mean(dim=-3, keepdim=True)
+    return torch.lerp(grey, images, strength).mul_(gains).clamp_(0, 1)

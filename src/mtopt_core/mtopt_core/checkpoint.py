@@ -11,6 +11,7 @@ import os
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -91,6 +92,13 @@ Model = TypeVar('Model')
 def new_version(step: int) -> str:
     """Return the version of a checkpoint made now, after `step` training steps: later ones sort behind."""
     return f'{datetime.now(UTC):%Y%m%dT%H%M%S}_{step:06d}'
+
+
+def free_version(folder: Path, step: int) -> str:
+    """Return a `new_version` that no checkpoint of a folder has: names tell seconds, so it may take as long."""
+    while (folder / (version := new_version(step))).exists():
+        time.sleep(0.1)
+    return version
 
 
 def save_checkpoint(folder: Path, weights: Mapping[str, torch.Tensor], manifest: Manifest) -> Path:

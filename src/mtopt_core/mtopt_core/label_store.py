@@ -66,6 +66,21 @@ _Row = tuple[str, str, str, str, int, float, str, int]
 
 
 @dataclass(frozen=True)
+class GradedEpisodes:
+    """What a detector says of some episodes.
+
+    Attributes:
+        episode_ids: `N` ids.
+        verdicts: `(N, T) int8` of `Verdict`.
+        probabilities: `(N, T) float`, p(success).
+    """
+
+    episode_ids: Sequence[str]
+    verdicts: np.ndarray
+    probabilities: np.ndarray
+
+
+@dataclass(frozen=True)
 class Restored:
     """What a journal gave back.
 
@@ -252,6 +267,42 @@ class LabelStore:
         _check_sources((source,))
         with self._lock, self._errors():
             return read_verdicts(self._database, source, tasks, episode_ids)
+
+    def add_verdicts(self, model_version: str, tasks: Sequence[str], graded: GradedEpisodes) -> None:
+        """Store a detector's verdicts of many episodes, a hundred thousand rows a second.
+
+        Args:
+            model_version: Version of the detector.
+            tasks: Names of `T` tasks.
+            graded: The verdicts.
+
+        Raises:
+            LabelError: The disk is full or the store is damaged; none of them is stored then.
+        """
+        stamp, names = time.time_ns(), tuple(tasks)
+        rows = [
+            (episode_id, task, DETECTOR, model_version, verdict, probability, '', stamp)
+            for episode_id, verdicts, probabilities in zip(
+                graded.episode_ids, graded.verdicts.tolist(), graded.probabilities.tolist(), strict=True
+            )
+            for task, verdict, probability in zip(names, verdicts, probabilities, strict=True)
+        ]
+        self._store(rows)
+
+    def graded_by(self, model_version: str, tasks: Sequence[str]) -> set[str]:
+        """Return the ids of the episodes that a version of the detector has graded for all of some tasks.
+
+        Raises:
+            LabelError: The store is damaged.
+        """
+        marks = ', '.join('?' * len(tasks))
+        query = (
+            'SELECT episode_id FROM outcomes WHERE source = ? AND model_version = ? '  # noqa: S608 # only placeholders
+            f'AND task IN ({marks}) GROUP BY episode_id HAVING count(*) = ?'
+        )
+        with self._lock, self._errors():
+            found = self._database.execute(query, (DETECTOR, model_version, *tasks, len(tasks)))
+            return {episode_id for (episode_id,) in found}
 
     def last_grading(self) -> int:
         """Return the number of the last grading.

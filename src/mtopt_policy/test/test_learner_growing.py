@@ -8,8 +8,8 @@ import torch
 from mtopt_core.checkpoint import load_checkpoint, load_manifest, newest_checkpoint
 from mtopt_core.configuration import CellConfiguration
 from mtopt_core.errors import CheckpointError
+from mtopt_core.growing import grown
 from mtopt_core.tasks import Task, TaskSet, load_tasks
-from mtopt_policy.learner.growing import grown
 from mtopt_policy.learner.training import Training, TrainingOptions
 from mtopt_policy.manifest import PolicyManifest
 from mtopt_policy.q_network import QNetwork, QNetworkConfiguration

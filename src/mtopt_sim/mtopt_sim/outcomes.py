@@ -38,8 +38,9 @@ def outcomes(task_set: TaskSet, objects: dict[str, ObjectState], placed: str | N
 
     A lift is solved by an object of the task's category between the fingers, its lowest point at least
     `LIFTED_HEIGHT` over the bottom. A place is about one object, the one in the hand when the episode began: it rests
-    on the plate, within the rim, in the task's section, and the gripper has let go of it. Covering is about that object
-    too, which must be the task's: it lies over the middle of another, and the gripper has let go of it.
+    on the plate, within the rim, in the task's section, and the gripper has let go of it; it must be the task's object
+    where the task names one. Covering is about that object too, which must be the task's: it lies over the middle of
+    another, and the gripper has let go of it.
 
     Args:
         task_set: The tasks.
@@ -51,7 +52,7 @@ def outcomes(task_set: TaskSet, objects: dict[str, ObjectState], placed: str | N
     """
     judges: dict[str, Callable[[Task], bool]] = {
         'lift': lambda task: _is_lifted(task, objects),
-        'place': lambda task: placed is not None and _is_placed(task, objects[placed]),
+        'place': lambda task: placed is not None and _is_placed(task, placed, objects[placed]),
         'cover': lambda task: placed is not None and placed == task.object and _is_covering(objects[placed], objects),
     }
     unknown = {task.skill for task in task_set.tasks} - judges.keys()
@@ -65,9 +66,9 @@ def _is_lifted(task: Task, objects: dict[str, ObjectState]) -> bool:
     return any(state.held and state.lowest >= LIFTED_HEIGHT for state in wanted)
 
 
-def _is_placed(task: Task, state: ObjectState) -> bool:
+def _is_placed(task: Task, name: str, state: ObjectState) -> bool:
     on_plate = state.section is not None and state.lowest < RESTING_HEIGHT and not state.touched
-    return on_plate and task.section in (None, state.section)
+    return on_plate and task.section in (None, state.section) and task.object in (None, name)
 
 
 def _is_covering(cloth: ObjectState, objects: dict[str, ObjectState]) -> bool:

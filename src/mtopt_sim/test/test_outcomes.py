@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from mtopt_core.tasks import load_tasks
+from mtopt_core.tasks import Task, TaskSet, load_tasks
 from mtopt_sim.outcomes import ObjectState, outcomes
 
 TASKS = load_tasks()
@@ -21,6 +21,14 @@ def test_a_held_can_solves_lift_any_and_lift_can_only():
 
 def test_an_object_without_a_task_of_its_own_solves_lift_any():
     assert solved(cup=HELD) == {'lift-any'}
+
+
+def test_a_place_of_an_object_is_solved_by_that_object_alone():
+    on_plate = ObjectState(lowest=0.002, held=False, touched=False, section='bottom')
+    task = Task(name='place-milk', skill='place', object='milk')
+    milk = TaskSet(skills=TASKS.skills, tasks=(task,))
+    assert outcomes(milk, {'milk': on_plate, 'can': LYING}, 'milk') == {'place-milk': True}
+    assert outcomes(milk, {'milk': on_plate, 'can': on_plate}, 'can') == {'place-milk': False}
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,9 @@ class BalancedBatches:
     Args:
         outcomes: `(N, T) float`, 1 for success, 0 for failure, NaN where nobody knows.
         own_skill: `(N, T) bool`, whether the episode is of the task's skill.
-        rng: Source of the draws.
     """
 
-    def __init__(self, outcomes: np.ndarray, own_skill: np.ndarray, rng: np.random.Generator) -> None:
-        self._rng = rng
+    def __init__(self, outcomes: np.ndarray, own_skill: np.ndarray) -> None:
         self._kinds = (
             (outcomes == 1, 1.0),
             ((outcomes == 0) & own_skill, 1.0),
@@ -32,15 +30,19 @@ class BalancedBatches:
         groups = [np.flatnonzero(column) for kind, _ in self._kinds[:2] for column in kind.T]
         self._groups = [group for group in groups if len(group)]
 
-    def draw(self, size: int) -> tuple[np.ndarray, np.ndarray]:
+    def draw(self, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Draw a batch.
+
+        Args:
+            size: Number of episodes.
+            rng: Source of the draws.
 
         Returns:
             Rows of the drawn episodes, `(size,) int`, and the weights `(size, T) float32`, which sum to one and
             are zero where the outcome is unknown.
         """
-        choice = self._rng.permutation(np.arange(size) % len(self._groups))
-        rows = np.array([self._rng.choice(self._groups[group]) for group in choice])
+        choice = rng.permutation(np.arange(size) % len(self._groups))
+        rows = np.array([rng.choice(self._groups[group]) for group in choice])
         drawn = [(kind[rows], weight) for kind, weight in self._kinds]
         weights = sum(weight * kind / np.maximum(kind.sum(axis=0), 1) for kind, weight in drawn)
         return rows, (weights / weights.sum()).astype(np.float32)

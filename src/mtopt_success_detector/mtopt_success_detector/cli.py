@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 
-from mtopt_core.checkpoint import find_checkpoint
-from mtopt_core.label_store import DETECTOR, HUMAN, LabelStore
+from mtopt_core.checkpoint import find_checkpoint, load_manifest
+from mtopt_core.command_options import TasksFile
+from mtopt_core.errors import ConfigurationError
+from mtopt_core.label_store import HUMAN
 from mtopt_core.paths import DataFolder
 from mtopt_core.progress import progress_bar
-from mtopt_core.tasks import load_tasks
-from mtopt_success_detector.dataset import Split, load_dataset, read_final_images
-from mtopt_success_detector.evaluation import TaskMetrics, Threshold, measure_tasks
-from mtopt_success_detector.grader import Grader
-from mtopt_success_detector.manifest import DetectorManifest, TrainingConfiguration
+from mtopt_core.tasks import TASKS_FILE, TaskSet, load_tasks
+from mtopt_success_detector.dataset import Dataset, load_dataset
+from mtopt_success_detector.evaluation import measure_tasks
+from mtopt_success_detector.grader import Grader, load_detector
+from mtopt_success_detector.manifest import DetectorManifest, ThresholdRule, TrainingConfiguration
+from mtopt_success_detector.model_card import save_anew
 from mtopt_success_detector.network import DetectorConfiguration
+from mtopt_success_detector.splits import Split
+from mtopt_success_detector.tables import show_metrics
 from mtopt_success_detector.trainer import train_detector
 
-EPISODES_PER_COMMIT = 2000
-
+STEPS = TrainingConfiguration().steps
+STEPS_FROM = 400
+RULE = ThresholdRule()
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, rich_markup_mode='markdown')
 
 Bags = Annotated[Path, typer.Option(help='Data folder; its bags lie in `bags`.', exists=True, file_okay=False)]
@@ -38,6 +41,10 @@ Labels = Annotated[
 Checkpoint = Annotated[
     Path, typer.Option(help='A checkpoint, or a folder of checkpoints: then the newest one.', exists=True)
 ]
+FalsePositiveRate = Annotated[
+    float, typer.Option(help='Share of the failures that may pass as success.', min=0.0001, max=0.5)
+]
+Unsure = Annotated[float, typer.Option(help='Largest share of verdicts that may be unsure.', min=0, max=0.5)]
 
 
 @app.callback()
@@ -50,102 +57,127 @@ def train(
     bags: Bags,
     out: Annotated[Path, typer.Option(help='Folder of the checkpoints; the new one gets a version of its own.')],
     labels: Labels = HUMAN,
-    preset: Annotated[Literal['small', 'paper'], typer.Option(help='Network: 64 px for a CPU, or 472 px.')] = 'small',
-    image_size: Annotated[int | None, typer.Option(help="Side of the images, px, if not the preset's.")] = None,
-    steps: Annotated[int, typer.Option(help='Gradient steps.', min=1)] = TrainingConfiguration().steps,
-    start: Annotated[Path | None, typer.Option('--from', help='Checkpoint, or folder of them, to go on from.')] = None,
+    preset: Annotated[Literal['small', 'paper'], typer.Option(help='Network: for a CPU, 64 px, or 472 px.')] = 'small',
+    image_size: Annotated[
+        int | None, typer.Option(help="Side of the images, px, if not the preset's or that of --from.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help=f'Gradient steps; {STEPS}, or {STEPS_FROM} with --from.', min=1)
+    ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option('--from', help='Checkpoint, or folder of them, to go on from; it may know fewer tasks.'),
+    ] = None,
+    false_positive_rate: FalsePositiveRate = RULE.false_positive_rate,
+    unsure: Unsure = RULE.unsure,
     seed: Annotated[int, typer.Option(help='Of everything random.', min=0)] = 0,
+    tasks_file: TasksFile = TASKS_FILE,
 ) -> None:
     """Train a detector on labelled final images and measure it on held-out episodes.
 
-    An episode's id decides for ever whether it is trained on, chooses the thresholds, or is held out.
+    An episode's id decides for ever whether it is trained on, chooses the thresholds, or is held out. The same command
+    goes on with a training that was killed. Curves are in `tensorboard` beside the checkpoints.
     """
-    tasks = load_tasks()
-    presets = {'small': DetectorConfiguration.small, 'paper': DetectorConfiguration.paper}
-    configuration = presets[preset](len(tasks))
+    tasks = load_tasks(tasks_file)
+    begin = find_checkpoint(start) if start else None
+    if begin is not None:
+        configuration = load_manifest(begin, DetectorManifest).network.model_copy(update={'tasks': len(tasks)})
+    else:
+        presets = {'small': DetectorConfiguration.small, 'paper': DetectorConfiguration.paper}
+        configuration = presets[preset](len(tasks))
     if image_size is not None:
         configuration = configuration.model_copy(update={'image_size': image_size})
     with progress_bar('Reading bags') as report:
         dataset = load_dataset(DataFolder(bags), tasks, labels.split(','), configuration, report)
-    training = TrainingConfiguration(steps=steps, seed=seed)
+    wanted = steps or (STEPS if begin is None else STEPS_FROM)
     with progress_bar('Training the detector') as report:
         path, manifest = train_detector(
             dataset,
             tasks,
             labels.split(','),
             configuration,
-            training,
+            TrainingConfiguration(steps=wanted, seed=seed),
             out,
-            start=find_checkpoint(start) if start else None,
-            on_step=lambda step, _loss: report(step, steps),
+            start=begin,
+            rule=ThresholdRule(false_positive_rate=false_positive_rate, unsure=unsure),
+            on_step=lambda step, _loss: report(step, wanted),
         )
     print(f'{path}: trained on {manifest.episodes["train"]} episodes, outcomes by {labels}')
-    _show(manifest.held_out, manifest)
+    show_metrics(manifest.held_out, manifest)
 
 
 @app.command(epilog='Example: `mtopt detector evaluate --checkpoint data/models/success_detector --bags data`')
-def evaluate(checkpoint: Checkpoint, bags: Bags, labels: Labels = HUMAN) -> None:
+def evaluate(
+    checkpoint: Checkpoint,
+    bags: Bags,
+    labels: Labels = HUMAN,
+    views: Annotated[str, typer.Option(help='Judge by these cameras alone, separated by commas.')] = '',
+    tasks_file: TasksFile = TASKS_FILE,
+) -> None:
     """Measure a detector on the held-out episodes of a folder."""
-    tasks = load_tasks()
+    tasks = load_tasks(tasks_file)
     grader = Grader.load(find_checkpoint(checkpoint), tasks)
-    with progress_bar('Reading bags') as report:
-        dataset = load_dataset(DataFolder(bags), tasks, labels.split(','), grader.manifest.network, report).of(
-            Split.TEST
-        )
+    held_out = _read(bags, tasks, labels, grader.manifest.network).of(Split.TEST)
     with progress_bar('Judging') as report:
-        probabilities = grader.probabilities(dataset.final_images, dataset.episode_ids, report)
-    thresholds = grader.manifest.thresholds
-    _show(measure_tasks(tasks.names, probabilities, dataset.outcomes, dataset.own_skill, thresholds), grader.manifest)
+        judged = grader.judge(held_out.final_images, held_out.episode_ids, report)
+    logits, seen = judged.logits, ', '.join(grader.manifest.network.views)
+    if views:
+        chosen = [grader.manifest.network.views.index(name) for name in _known_views(views, grader)]
+        logits, seen = np.nanmean(judged.by_view[:, chosen], axis=1), views
+    probabilities = grader.manifest.calibration.probabilities(logits)
+    metrics = measure_tasks(
+        tasks.names, probabilities, held_out.outcomes, held_out.own_skill, grader.manifest.thresholds
+    )
+    size = grader.manifest.network.image_size
+    show_metrics(
+        metrics, grader.manifest, f'{len(held_out)} held-out episodes, {size} px, {seen}; outcomes by {labels}'
+    )
 
 
-@app.command(epilog='Example: `mtopt detector grade --checkpoint data/models/success_detector --bags data`')
-def grade(checkpoint: Checkpoint, bags: Bags) -> None:
-    """Grade every episode of a folder for every task; the outcomes go to its label store."""
-    grader = Grader.load(find_checkpoint(checkpoint), load_tasks())
-    data = DataFolder(bags)
-    with progress_bar('Reading bags') as report:
-        rows, final_images = read_final_images(data, grader.manifest.network, report)
-    episode_ids = [row.episode_id for row in rows]
-    with progress_bar('Judging') as report:
-        probabilities = grader.probabilities(final_images, episode_ids, report)
-    outcomes = [grader.outcomes(row) for row in probabilities]
-    store = LabelStore(data)
-    for first in range(0, len(rows), EPISODES_PER_COMMIT):
-        some = slice(first, first + EPISODES_PER_COMMIT)
-        store.add_many(DETECTOR, grader.manifest.version, dict(zip(episode_ids[some], outcomes[some], strict=True)))
-    store.close()
-    print(f'{len(rows)} episodes graded for {len(grader.manifest.tasks)} tasks by detector {grader.manifest.version}')
+@app.command(epilog='Example: `mtopt detector threshold --checkpoint models --bags data --false-positive-rate 0.005`')
+def threshold(
+    checkpoint: Checkpoint,
+    bags: Bags,
+    labels: Labels = HUMAN,
+    false_positive_rate: FalsePositiveRate = RULE.false_positive_rate,
+    unsure: Unsure = RULE.unsure,
+    tasks_file: TasksFile = TASKS_FILE,
+) -> None:
+    """Calibrate a detector again and choose its thresholds anew, on the validation episodes there are now.
 
-
-def _show(held_out: Mapping[str, TaskMetrics], manifest: DetectorManifest) -> None:
-    table = Table(title="Held-out episodes of the task's skill", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column('task', no_wrap=True)
-    for column in ('solved', 'failed', 'AUC', 'accuracy', 'precision', 'recall', 'false alarms', 'threshold'):
-        table.add_column(column, justify='right')
-    for task, metrics in held_out.items():
-        table.add_row(
-            task,
-            str(metrics.successes),
-            str(metrics.failures),
-            '-' if metrics.auc is None else f'{metrics.auc:.3f}',
-            _percent(metrics.accuracy),
-            _percent(metrics.precision),
-            _percent(metrics.recall),
-            _percent(metrics.false_positive_rate),
-            _threshold(manifest.thresholds[task]),
+    The weights stay; the result is a new version beside the old one.
+    """
+    tasks = load_tasks(tasks_file)
+    path = find_checkpoint(checkpoint)
+    network, before = load_detector(path, tasks)
+    dataset = _read(bags, tasks, labels, before.network)
+    with progress_bar('Judging'):
+        path, manifest = save_anew(
+            network,
+            before,
+            dataset,
+            tasks,
+            labels.split(','),
+            ThresholdRule(false_positive_rate=false_positive_rate, unsure=unsure),
+            path.parent,
         )
-    Console().print(table)
-    if not all(threshold.chosen for threshold in manifest.thresholds.values()):
-        rate = manifest.training.false_positive_rate
-        print(f'*: fewer than {1 / rate:.0f} validation failures cannot hold false alarms to {rate:.0%}')
-    untaught = [task for task in manifest.tasks if task not in manifest.thresholds]
-    if untaught:
-        print(f'Without a success or a failure to learn from, always unsure: {", ".join(untaught)}')
+    print(f'{path}: the weights of {before.version} with new thresholds')
+    show_metrics(manifest.held_out, manifest)
 
 
-def _percent(share: float | None) -> str:
-    return '-' if share is None else f'{share:.1%}'
+def _read(bags: Path, tasks: TaskSet, labels: str, network: DetectorConfiguration) -> Dataset:
+    with progress_bar('Reading bags') as report:
+        return load_dataset(DataFolder(bags), tasks, labels.split(','), network, report)
 
 
-def _threshold(threshold: Threshold) -> str:
-    return f'{threshold.value:.2f}{"" if threshold.chosen else "*"}'
+def _known_views(views: str, grader: Grader) -> list[str]:
+    """Return the cameras named.
+
+    Raises:
+        ConfigurationError: The detector does not know one.
+    """
+    names, known = views.split(','), grader.manifest.network.views
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ConfigurationError(f'the detector knows no camera {", ".join(unknown)}; it knows {", ".join(known)}')
+    return names

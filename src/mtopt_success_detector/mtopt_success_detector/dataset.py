@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import IntEnum
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,26 +16,12 @@ from mtopt_core.paths import DataFolder
 from mtopt_core.progress import Report, silent
 from mtopt_core.tasks import TaskSet
 from mtopt_success_detector.final_images import FinalImages
+from mtopt_success_detector.implied import with_implied
 from mtopt_success_detector.network import DetectorConfiguration
+from mtopt_success_detector.splits import Split, settled_splits
 
-
-class Split(IntEnum):
-    """What an episode is used for."""
-
-    TRAIN = 0
-    VALIDATION = 1
-    TEST = 2
-
-
-def split_of(row: Row) -> Split:
-    """Return an episode's split: 80 % train, 10 % validation, 10 % test.
-
-    Only ids decide, so an episode once held out stays held out whatever is collected later. A place episode follows
-    the lift it goes on from: both show the same scene.
-    """
-    first = row.previous_episode_id or row.episode_id
-    tenth = int.from_bytes(hashlib.blake2b(first.encode(), digest_size=8).digest(), 'big') % 10
-    return Split.TRAIN if tenth < 8 else Split.VALIDATION if tenth == 8 else Split.TEST
+USUAL = 1000
+"""Episodes that show what is usual, at most."""
 
 
 @dataclass(frozen=True)
@@ -48,17 +32,23 @@ class Dataset:
         episode_ids: `N` ids.
         final_images: Where their images are.
         present: `(N, V) bool`, which views they have.
-        outcomes: `(N, T) float32`, 1 for success, 0 for failure, NaN where nobody knows.
+        outcomes: `(N, T) float32`, 1 for success, 0 for failure, NaN where nobody knows; what is implied included.
+        labelled: `(N, T) bool`, where somebody said so.
         own_skill: `(N, T) bool`, whether the episode is of the task's skill.
         splits: `(N,) int`, a `Split` each.
+        usual_ids: `M` ids of episodes drawn from all, labelled or not: what the detector will see.
+        usual_own_skill: `(M, T) bool`, the same of these.
     """
 
     episode_ids: tuple[str, ...]
     final_images: FinalImages
     present: np.ndarray
     outcomes: np.ndarray
+    labelled: np.ndarray
     own_skill: np.ndarray
     splits: np.ndarray
+    usual_ids: tuple[str, ...]
+    usual_own_skill: np.ndarray
 
     def __len__(self) -> int:
         """Return the number of episodes."""
@@ -67,13 +57,14 @@ class Dataset:
     def of(self, split: Split) -> Dataset:
         """Return the episodes of one split."""
         rows = np.flatnonzero(self.splits == split)
-        return Dataset(
-            tuple(self.episode_ids[row] for row in rows),
-            self.final_images,
-            self.present[rows],
-            self.outcomes[rows],
-            self.own_skill[rows],
-            self.splits[rows],
+        return replace(
+            self,
+            episode_ids=tuple(self.episode_ids[row] for row in rows),
+            present=self.present[rows],
+            outcomes=self.outcomes[rows],
+            labelled=self.labelled[rows],
+            own_skill=self.own_skill[rows],
+            splits=self.splits[rows],
         )
 
     def images(self, rows: np.ndarray) -> np.ndarray:
@@ -113,15 +104,20 @@ def load_dataset(
             f'none of the {len(rows)} episodes in {data.root} has an outcome by {" or ".join(sources)}; '
             'label some, or name another source'
         )
-    rows = [rows[n] for n in labelled]
-    episode_ids = tuple(row.episode_id for row in rows)
+    own_skill = np.array([[task.skill == row.skill for task in tasks.tasks] for row in rows])
+    episode_ids = tuple(rows[n].episode_id for n in labelled)
+    splits = settled_splits(data, rows, episode_ids)
+    usual = np.random.default_rng(0).permutation(len(rows))[:USUAL]
     return Dataset(
         episode_ids,
         final_images,
         final_images.present(episode_ids),
-        outcomes[labelled],
-        np.array([[task.skill == row.skill for task in tasks.tasks] for row in rows]),
-        np.array([split_of(row) for row in rows]),
+        with_implied(outcomes[labelled], tasks),
+        ~np.isnan(outcomes[labelled]),
+        own_skill[labelled],
+        np.array([splits[episode_id] for episode_id in episode_ids]),
+        tuple(rows[n].episode_id for n in usual),
+        own_skill[usual],
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import ClassVar
@@ -24,9 +25,11 @@ from mtopt_node.conversions import model_version_to_message, outcomes_to_message
 from mtopt_node.node import ERROR, OK, WARN, Node, run
 from mtopt_node.parameters import Parameter
 from mtopt_node.qos import EVENTS, LATCHED
-from mtopt_success_detector.grader import Grader
+from mtopt_success_detector.drift import DriftMonitor
+from mtopt_success_detector.grader import Graded, Grader
 
 WATCH_PERIOD = 2.0  # s between looks into the checkpoint folder
+EPISODES_REMEMBERED = 100
 
 ERROR_CODES: dict[type[MtoptError], int] = {
     UnknownTaskError: DetectSuccess.Response.UNKNOWN_TASK,
@@ -51,6 +54,8 @@ class DetectorNode(Node):
         super().__init__()
         self._open = ExitStack()
         self._refused = ''
+        self._drift = DriftMonitor({})
+        self._skills: dict[str, str] = {}
         self._service: Service | None = None
 
     def configure(self) -> None:
@@ -66,6 +71,8 @@ class DetectorNode(Node):
         self._open.callback(self.destroy_publisher, self._outcomes)
         self._model_version = self.create_publisher(msg.ModelVersion, 'success_detector/model_version', LATCHED)
         self._open.callback(self.destroy_publisher, self._model_version)
+        episodes = self.create_subscription(msg.EpisodeInfo, 'episode', self._take_episode, EVENTS)
+        self._open.callback(self.destroy_subscription, episodes)
         self._watch = CheckpointWatch(Path(self.value('checkpoints')), self._load)
         self._refresh()
         timer = self.create_timer(WATCH_PERIOD, self._refresh, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -101,6 +108,7 @@ class DetectorNode(Node):
             if grader is None:
                 return
             self._refused = ''
+            self._drift = DriftMonitor(grader.manifest.references)
             self._model_version.publish(
                 model_version_to_message(
                     grader.manifest,
@@ -117,8 +125,20 @@ class DetectorNode(Node):
         elif self._watch.current is None:
             folder = self.value('checkpoints')
             self.report(WARN, f'no detector to grade with in {folder!r}; `mtopt detector train` makes one')
+        elif alarms := self._drift.alarms():
+            self.report(
+                WARN,
+                f'detector {version} meets what it was not trained on; review some episodes and train it again. '
+                + '; '.join(alarms),
+            )
         else:
             self.report(OK, f'grading with detector {version}')
+
+    def _take_episode(self, message: msg.EpisodeInfo) -> None:
+        """Remember of which skill an episode is: drift is watched over the episodes of a task's skill."""
+        self._skills[message.episode_id] = message.skill
+        while len(self._skills) > EPISODES_REMEMBERED:
+            del self._skills[next(iter(self._skills))]
 
     def _detect(self, request: DetectSuccess.Request, response: DetectSuccess.Response) -> DetectSuccess.Response:
         """Answer one request; every way out has an error code."""
@@ -145,16 +165,28 @@ class DetectorNode(Node):
             raise ImageError(f'{len(request.images)} images came with {len(request.cameras)} names of cameras')
         jpegs = {camera: bytes(image.data) for camera, image in zip(request.cameras, request.images, strict=True)}
         start = time.perf_counter()
-        outcomes = grader.grade(jpegs, request.tasks)
+        graded = grader.grade(jpegs, request.tasks)
+        outcomes = [one.outcome for one in graded]
         self.figures(grading_time=f'{(time.perf_counter() - start) * 1e3:.1f} ms')
         version = grader.manifest.version
         response.outcomes = outcomes_to_message(
             outcomes, self.get_clock().now().nanoseconds, request.episode_id, DETECTOR, version
         )
         if request.episode_id:
+            self._watch_drift(request.episode_id, graded)
             self._outcomes.publish(response.outcomes)
             if self._store is not None:
                 self._store.add(request.episode_id, DETECTOR, version, outcomes)
+
+    def _watch_drift(self, episode_id: str, graded: Sequence[Graded]) -> None:
+        """Take in the gradings of the tasks of the episode's skill; of an episode nobody announced it is not known."""
+        skill = self._skills.get(episode_id)
+        of_skill = set(self._tasks.of_skill(skill)) if skill is not None else set()
+        for one in graded:
+            if one.outcome.task in of_skill:
+                self._drift.add(one.outcome.task, one.outcome.verdict, one.distance)
+        if of_skill:
+            self._report_health()
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""How well a detector judges: per-task figures on held-out episodes, and the threshold per task."""
+"""How well a detector judges: per-task figures on held-out episodes, and the two thresholds per task."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
-from mtopt_core.statistics import area_under_curve
+from mtopt_core.statistics import area_under_curve, wilson_interval
+from mtopt_success_detector.calibration import Bin, calibration_curve, expected_calibration_error
 
 DEFAULT_THRESHOLD = 0.5
 
@@ -20,81 +21,121 @@ class TaskMetrics(BaseModel):
         successes: Episodes whose outcome is success.
         failures: Episodes whose outcome is failure.
         threshold: p(success) from which the verdict is success.
+        unsure: Share of verdicts that are unsure; the rates below are over the others, but for the false positives.
         accuracy: Share of verdicts that are right.
+        balanced_accuracy: Mean of the shares of successes and of failures that are judged right.
         precision: Share of success verdicts that are right.
         recall: Share of successes found.
-        false_positive_rate: Share of failures called success.
-        false_positive_rate_elsewhere: The same over the episodes of other skills.
+        false_positive_rate: Share of all failures called success.
+        false_positive_bound: Upper end of its 95 % confidence interval.
+        false_positive_rate_elsewhere: The same rate over the episodes of other skills.
         auc: Probability that a success scores above a failure.
+        calibration_error: Expected calibration error.
+        calibration: The calibration curve.
 
     Rates without a single episode to count are None.
     """
 
+    model_config = ConfigDict(frozen=True)
     successes: int
     failures: int
     threshold: float
+    unsure: float | None
     accuracy: float | None
+    balanced_accuracy: float | None
     precision: float | None
     recall: float | None
     false_positive_rate: float | None
+    false_positive_bound: float | None
     false_positive_rate_elsewhere: float | None
     auc: float | None
+    calibration_error: float | None
+    calibration: list[Bin]
 
 
 class Threshold(BaseModel):
-    """Where a task's verdict turns to success.
+    """Where a task's verdict turns to success, and where to failure; between the two it is unsure.
 
     Attributes:
         value: p(success) from which the verdict is success.
-        chosen: Whether validation episodes determined it; otherwise there were too few and it is the default.
+        failure: p(success) below which it is failure; at most `value`.
+        chosen: Whether validation episodes determined them; otherwise there were too few and both are the default.
     """
 
+    model_config = ConfigDict(frozen=True)
     value: float
+    failure: float
     chosen: bool
 
 
-def choose_threshold(probabilities: np.ndarray, outcomes: np.ndarray, false_positive_rate: float) -> Threshold:
+DEFAULT = Threshold(value=DEFAULT_THRESHOLD, failure=DEFAULT_THRESHOLD, chosen=False)
+
+
+def choose_threshold(
+    probabilities: np.ndarray, outcomes: np.ndarray, false_positive_rate: float, unsure: float
+) -> Threshold:
     """Choose the lowest threshold, at least one half, that keeps the false-positive rate on these episodes.
 
     A false success teaches the policy something wrong, a missed one costs an example; so the rate is
     what is held. With fewer failures than `1 / false_positive_rate` it cannot be resolved: the default is kept.
 
+    Successes that are missed would be false failures: as many of them as the share of unsure verdicts allows are left
+    unsure instead, but no more than it takes to miss successes as rarely as failures pass.
+
     Args:
         probabilities: `(N,) float`, p(success) of validation episodes.
         outcomes: `(N,)`, 1 for success and 0 for failure.
-        false_positive_rate: Largest share of failures that may be called success, in (0, 1).
+        false_positive_rate: Largest share of failures that may be called success, and of successes that may be called
+            failure as long as `unsure` allows, in (0, 1).
+        unsure: Largest share of the episodes whose verdict may be unsure.
     """
     failures = np.sort(probabilities[outcomes == 0])[::-1]
     if len(failures) * false_positive_rate < 1:
-        return Threshold(value=DEFAULT_THRESHOLD, chosen=False)
+        return DEFAULT
     highest_refused = float(failures[math.floor(len(failures) * false_positive_rate)])
-    return Threshold(value=max(DEFAULT_THRESHOLD, float(np.nextafter(highest_refused, 2.0))), chosen=True)
+    value = max(DEFAULT_THRESHOLD, float(np.nextafter(highest_refused, 2.0)))
+    below = np.sort(probabilities[probabilities < value])[::-1]
+    allowed = math.floor(unsure * len(probabilities))
+    lowest_allowed = float(below[allowed - 1]) if 0 < allowed <= len(below) else value if not allowed else 0.0
+    successes = np.sort(probabilities[outcomes == 1])
+    if not len(successes):
+        return Threshold(value=value, failure=value, chosen=True)
+    lowest_found = float(successes[math.floor(len(successes) * false_positive_rate)])
+    return Threshold(value=value, failure=min(value, max(lowest_allowed, lowest_found)), chosen=True)
 
 
-def measure(probabilities: np.ndarray, outcomes: np.ndarray, own_skill: np.ndarray, threshold: float) -> TaskMetrics:
+def measure(
+    probabilities: np.ndarray, outcomes: np.ndarray, own_skill: np.ndarray, threshold: Threshold
+) -> TaskMetrics:
     """Measure one task.
 
     Args:
         probabilities: `(N,) float`, p(success).
         outcomes: `(N,) float`, 1 for success, 0 for failure, NaN where nobody knows.
         own_skill: `(N,) bool`, whether the episode is of the task's skill.
-        threshold: p(success) from which the verdict is success.
+        threshold: Where the verdict turns.
     """
-    verdicts = probabilities >= threshold
+    called_success, called_failure = probabilities >= threshold.value, probabilities < threshold.failure
     success, failure = (outcomes == 1) & own_skill, (outcomes == 0) & own_skill
-    elsewhere = (outcomes == 0) & ~own_skill
-    right = (verdicts & success) | (~verdicts & failure)
-    known = success | failure
+    elsewhere, known, sure = (outcomes == 0) & ~own_skill, success | failure, called_success | called_failure
+    recall, specificity = _share(called_success, success & sure), _share(called_failure, failure & sure)
+    curve = calibration_curve(probabilities[known], outcomes[known])
+    passed, all_failures = int((called_success & failure).sum()), int(failure.sum())
     return TaskMetrics(
         successes=int(success.sum()),
-        failures=int(failure.sum()),
-        threshold=threshold,
-        accuracy=_share(right, known),
-        precision=_share(success, verdicts & known),
-        recall=_share(verdicts, success),
-        false_positive_rate=_share(verdicts, failure),
-        false_positive_rate_elsewhere=_share(verdicts, elsewhere),
+        failures=all_failures,
+        threshold=threshold.value,
+        unsure=_share(~sure, known),
+        accuracy=_share((called_success & success) | (called_failure & failure), known & sure),
+        balanced_accuracy=None if recall is None or specificity is None else (recall + specificity) / 2,
+        precision=_share(success, called_success & known),
+        recall=recall,
+        false_positive_rate=_share(called_success, failure),
+        false_positive_bound=wilson_interval(passed, all_failures)[1] if all_failures else None,
+        false_positive_rate_elsewhere=_share(called_success, elsewhere),
         auc=area_under_curve(probabilities[known], outcomes[known]),
+        calibration_error=expected_calibration_error(curve),
+        calibration=curve,
     )
 
 
@@ -115,7 +156,7 @@ def measure_tasks(
         thresholds: By task name.
     """
     return {
-        task: measure(probabilities[:, t], outcomes[:, t], own_skill[:, t], thresholds[task].value)
+        task: measure(probabilities[:, t], outcomes[:, t], own_skill[:, t], thresholds[task])
         for t, task in enumerate(tasks)
         if task in thresholds
     }

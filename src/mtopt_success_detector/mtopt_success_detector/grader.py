@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from mtopt_core.checkpoint import load_checkpoint
 from mtopt_core.episode import Outcome, Verdict
@@ -15,11 +15,24 @@ from mtopt_core.images import decode_square
 from mtopt_core.precision import Precision
 from mtopt_core.progress import Report, silent
 from mtopt_core.tasks import TaskSet
+from mtopt_success_detector.evaluation import Threshold
 from mtopt_success_detector.final_images import FinalImages
+from mtopt_success_detector.judging import Judgements, judge, judge_episodes
 from mtopt_success_detector.manifest import DetectorManifest
 from mtopt_success_detector.network import SuccessDetector
 
-BATCH = 64
+
+@dataclass(frozen=True)
+class Graded:
+    """What a detector says of one task in one episode.
+
+    Attributes:
+        outcome: The verdict and its probability.
+        distance: How far the task's features are from the usual, which is about 1.
+    """
+
+    outcome: Outcome
+    distance: float
 
 
 class Grader:
@@ -49,7 +62,7 @@ class Grader:
         precision = Precision.of_this_machine()
         return cls(network.to(precision.device).eval(), manifest, precision)
 
-    def grade(self, jpegs: Mapping[str, bytes], tasks: Sequence[str] = ()) -> list[Outcome]:
+    def grade(self, jpegs: Mapping[str, bytes], tasks: Sequence[str] = ()) -> list[Graded]:
         """Grade one episode's final images.
 
         Args:
@@ -78,27 +91,50 @@ class Grader:
                     images[0, v] = decode_square(jpegs[view], size)
                 except ImageError as error:
                     raise ImageError(f'final image of camera {view}: {error}') from None
-        outcomes = self.outcomes(judge(self._network, images, present, self._precision)[0])
-        return [outcome for outcome in outcomes if not tasks or outcome.task in tasks]
+        judged = judge(self._network, images, present, self._precision)
+        outcomes = self.outcomes(self.manifest.calibration.probabilities(judged.logits)[0])
+        graded = zip(outcomes, judged.distances[0].tolist(), strict=True)
+        return [Graded(outcome, distance) for outcome, distance in graded if not tasks or outcome.task in tasks]
+
+    def judge(self, final_images: FinalImages, episode_ids: Sequence[str], report: Report = silent) -> Judgements:
+        """Judge many episodes, as `judge_episodes` does."""
+        return judge_episodes(self._network, final_images, episode_ids, self._precision, report)
 
     def probabilities(
         self, final_images: FinalImages, episode_ids: Sequence[str], report: Report = silent
     ) -> np.ndarray:
-        """Return p(success) of episodes, as `judge_episodes` does."""
-        return judge_episodes(self._network, final_images, episode_ids, self._precision, report)
+        """Return p(success) of many episodes, `(N, T) float32`; arguments as for `judge_episodes`."""
+        return self.manifest.calibration.probabilities(self.judge(final_images, episode_ids, report).logits)
+
+    def verdicts(self, probabilities: np.ndarray) -> np.ndarray:
+        """Return verdicts, `(N, T) int8` of `Verdict`, from p(success) `(N, T)`."""
+        return verdicts(self.manifest.tasks, self.manifest.thresholds, probabilities)
 
     def outcomes(self, probabilities: np.ndarray) -> list[Outcome]:
         """Return the outcome of every task from its p(success), `(T,) float`."""
+        found = self.verdicts(probabilities[None])[0]
         return [
-            Outcome(task, self._verdict(task, probability), probability)
-            for task, probability in zip(self.manifest.tasks, probabilities.tolist(), strict=True)
+            Outcome(task, Verdict(verdict), probability)
+            for task, verdict, probability in zip(
+                self.manifest.tasks, found.tolist(), probabilities.tolist(), strict=True
+            )
         ]
 
-    def _verdict(self, task: str, probability: float) -> Verdict:
-        threshold = self.manifest.thresholds.get(task)
-        if threshold is None:
-            return Verdict.UNSURE
-        return Verdict.SUCCESS if probability >= threshold.value else Verdict.FAILURE
+
+def verdicts(tasks: Sequence[str], thresholds: Mapping[str, Threshold], probabilities: np.ndarray) -> np.ndarray:
+    """Return verdicts, `(N, T) int8` of `Verdict`; `UNSURE` for a task without thresholds.
+
+    Args:
+        tasks: Task names in one-hot order.
+        thresholds: By task name.
+        probabilities: `(N, T) float`, p(success).
+    """
+    found = np.full(probabilities.shape, Verdict.UNSURE, np.int8)
+    for t, task in enumerate(tasks):
+        if task in thresholds:
+            found[probabilities[:, t] >= thresholds[task].value, t] = Verdict.SUCCESS
+            found[probabilities[:, t] < thresholds[task].failure, t] = Verdict.FAILURE
+    return found
 
 
 def load_detector(path: Path, tasks: TaskSet) -> tuple[SuccessDetector, DetectorManifest]:
@@ -119,50 +155,3 @@ def load_detector(path: Path, tasks: TaskSet) -> tuple[SuccessDetector, Detector
     except (ConfigurationError, RuntimeError) as error:
         raise CheckpointError(f'checkpoint {path}: its weights do not fit its manifest: {error}') from None
     return network, manifest
-
-
-@torch.inference_mode()
-def judge(network: SuccessDetector, images: np.ndarray, present: np.ndarray, precision: Precision) -> np.ndarray:
-    """Judge a batch of final images.
-
-    Args:
-        network: On the precision's device, in evaluation mode.
-        images: `(B, V, S, S, 3) uint8` RGB, views as configured.
-        present: `(B, V) bool`; at least one view per episode.
-        precision: Where and in which arithmetic.
-
-    Returns:
-        p(success), `(B, T) float32`.
-    """
-    pixels = precision.floats(torch.from_numpy(images).permute(0, 1, 4, 2, 3))
-    with precision.autocast():
-        logits = network(pixels, torch.from_numpy(present).to(precision.device))
-    return logits.float().sigmoid().cpu().numpy()
-
-
-def judge_episodes(
-    network: SuccessDetector,
-    final_images: FinalImages,
-    episode_ids: Sequence[str],
-    precision: Precision,
-    report: Report = silent,
-) -> np.ndarray:
-    """Judge the final images of many episodes.
-
-    Args:
-        network: As for `judge`.
-        final_images: Where the images are.
-        episode_ids: `N` episodes, each with at least one view.
-        precision: As for `judge`.
-        report: Told how many of the episodes have been judged.
-
-    Returns:
-        p(success), `(N, T) float32`.
-    """
-    judged = [np.empty((0, network.configuration.tasks), np.float32)]
-    for first in range(0, len(episode_ids), BATCH):
-        report(first, len(episode_ids))
-        some = episode_ids[first : first + BATCH]
-        judged.append(judge(network, final_images.images(some), final_images.present(some), precision))
-    report(len(episode_ids), len(episode_ids))
-    return np.concatenate(judged)

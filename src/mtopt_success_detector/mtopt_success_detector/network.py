@@ -7,16 +7,20 @@ cameras will do.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
 from mtopt_core.configuration import DETECTOR_CAMERAS
 from mtopt_core.fusion_head import FusionHead
-from mtopt_core.layers import Norm, Preset
+from mtopt_core.layers import CHANNELS, Norm, Preset
 from mtopt_core.vision_tower import VisionTower
+
+SILENT = 0.2
+"""Smallest spread of a feature that counts, as a share of their mean spread."""
 
 
 class DetectorConfiguration(BaseModel):
@@ -48,10 +52,27 @@ class DetectorConfiguration(BaseModel):
         return cls(preset='small', tasks=tasks, image_size=64, norm='group')
 
 
+class Judgement(NamedTuple):
+    """What the network says of a batch of episodes.
+
+    Attributes:
+        logits: `(B, T)`, the mean over the views present.
+        by_view: `(B, V, T)`, NaN where a view is missing.
+        distances: `(B, T)`, how far the tower's features are from those of usual episodes of the task's skill: mean
+            square in their standard deviations, so about 1 for episodes like those.
+    """
+
+    logits: torch.Tensor
+    by_view: torch.Tensor
+    distances: torch.Tensor
+
+
 class SuccessDetector(nn.Module):
-    """Final images to one logit per task; their `sigmoid` is p(success)."""
+    """Final images to one logit per task; their `sigmoid`, calibrated, is p(success)."""
 
     one_hot: torch.Tensor
+    usual: torch.Tensor
+    spread: torch.Tensor
 
     def __init__(self, configuration: DetectorConfiguration) -> None:
         super().__init__()
@@ -61,6 +82,10 @@ class SuccessDetector(nn.Module):
             configuration.preset, configuration.norm, (configuration.tasks,), configuration.image_size
         )
         self.register_buffer('one_hot', torch.eye(configuration.tasks), persistent=False)
+        # The features that are usual, by task; part of the weights, because they change with them.
+        features = 2 * CHANNELS[configuration.preset]
+        self.register_buffer('usual', torch.zeros(configuration.tasks, features))
+        self.register_buffer('spread', torch.ones(configuration.tasks, features))
 
     def forward(self, images: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
         """Judge final images for every task.
@@ -72,8 +97,57 @@ class SuccessDetector(nn.Module):
         Returns:
             `(B, T)` logits.
         """
-        features = self.tower(images[present])
-        logits = self.fusion(features, [self.one_hot.expand(len(features), -1, -1)])
-        episode, _ = present.nonzero(as_tuple=True)
-        total = logits.new_zeros(len(images), logits.shape[1]).index_add(0, episode, logits)
-        return total / present.sum(dim=1, keepdim=True)
+        return _mean_over_views(self._logits(self.tower(images[present])), present)
+
+    def judge(self, images: torch.Tensor, present: torch.Tensor) -> Judgement:
+        """Judge final images for every task, view by view too.
+
+        Args:
+            images: As for `forward`.
+            present: As for `forward`.
+        """
+        maps = self.tower(images[present])
+        logits = self._logits(maps)
+        by_view = logits.new_full((*present.shape, logits.shape[1]), torch.nan)
+        by_view[present] = logits
+        features = _mean_over_views(_pooled(maps), present)
+        distances = ((features[:, None] - self.usual) / self.spread).square().mean(dim=2)
+        return Judgement(_mean_over_views(logits, present), by_view, distances)
+
+    def features(self, images: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+        """Return the tower's features `(B, K)`: mean and spread of every map, the mean over the views present.
+
+        Args:
+            images: As for `forward`.
+            present: As for `forward`.
+        """
+        return _mean_over_views(_pooled(self.tower(images[present])), present)
+
+    def expect(self, features: torch.Tensor, own_skill: np.ndarray) -> None:
+        """Take the features of some episodes as the usual ones.
+
+        Args:
+            features: `(N, K)`, from `features`.
+            own_skill: `(N, T) bool`, the episodes that count for a task; a task with less than two is as before.
+        """
+        for task in np.flatnonzero(own_skill.sum(axis=0) > 1).tolist():
+            of_task = features[own_skill[:, task]].to(self.usual.device)
+            spread = of_task.std(dim=0)
+            self.usual[task] = of_task.mean(dim=0)
+            # A map that is always silent must not turn a first faint sound into an enormous distance.
+            self.spread[task] = spread.clamp_min(float(spread.mean()) * SILENT + 1e-6)
+
+    def _logits(self, maps: torch.Tensor) -> torch.Tensor:
+        """Return logits of single images, `(M, T)`, from their feature maps."""
+        return self.fusion(maps, [self.one_hot.expand(len(maps), -1, -1)])
+
+
+def _pooled(maps: torch.Tensor) -> torch.Tensor:
+    return torch.cat([maps.float().mean(dim=(2, 3)), maps.float().std(dim=(2, 3))], dim=1)
+
+
+def _mean_over_views(values: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+    """Return the mean `(B, K)` of values `(sum(present), K)`, one row per view present."""
+    episode, _ = present.nonzero(as_tuple=True)
+    total = values.new_zeros(len(present), values.shape[1]).index_add(0, episode, values)
+    return total / present.sum(dim=1, keepdim=True)

@@ -1,72 +1,99 @@
-"""Trains a success detector on labelled final images (paper section V), chooses its thresholds, measures it."""
+"""Trains a success detector on labelled final images (paper section V)."""
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch.nn import functional
+from torch.utils.tensorboard import SummaryWriter
 
-from mtopt_core.augmentation import relight, shift
-from mtopt_core.checkpoint import new_version, save_checkpoint
+from mtopt_core.augmentation import recolour, relight, shift
+from mtopt_core.checkpoint import free_version, load_checkpoint, new_version, save_checkpoint
 from mtopt_core.errors import CheckpointError, LabelError
+from mtopt_core.growing import grown
 from mtopt_core.precision import Precision
 from mtopt_core.tasks import TaskSet
 from mtopt_success_detector.batches import BalancedBatches, drop_views
-from mtopt_success_detector.dataset import Dataset, Split
-from mtopt_success_detector.evaluation import Threshold, choose_threshold, measure_tasks
-from mtopt_success_detector.grader import judge_episodes, load_detector
-from mtopt_success_detector.manifest import DetectorManifest, TrainingConfiguration
+from mtopt_success_detector.dataset import Dataset
+from mtopt_success_detector.manifest import DetectorManifest, ThresholdRule, TrainingConfiguration
+from mtopt_success_detector.model_card import certify
 from mtopt_success_detector.network import DetectorConfiguration, SuccessDetector
+from mtopt_success_detector.splits import Split
+from mtopt_success_detector.training_state import TrainingState, UnfinishedManifest, unfinished
 
 OnStep = Callable[[int, float], None]
 """Told the number of gradient steps made and the loss of the last one."""
 
+WARM_UP = 0.1
+"""Share of the steps in which the learning rate rises."""
+SAVE_EVERY = 15.0
+"""Time between two states on the disk, s: what a killed training loses."""
+CURVE_EVERY = 20
+"""Steps that one point of a curve is the mean of."""
+TENSORBOARD = 'tensorboard'
 
-def train(
-    network: SuccessDetector,
-    dataset: Dataset,
-    training: TrainingConfiguration,
-    precision: Precision,
-    on_step: OnStep = lambda _step, _loss: None,
-) -> None:
-    """Train a network in place by cross-entropy.
+
+class Trainer:
+    """Makes gradient steps by cross-entropy. Everything random depends on the seed and the step's number alone.
 
     Args:
-        network: What to train; its weights are the start.
+        network: What to train, in place; its weights are the start.
         dataset: Training episodes.
         training: How.
         precision: Where and in which arithmetic.
-        on_step: Told about every step.
     """
-    rng = np.random.default_rng(training.seed)
-    generator = torch.Generator(precision.device).manual_seed(training.seed)
-    batches = BalancedBatches(dataset.outcomes, dataset.own_skill, rng)
-    margin = round(training.shift * network.configuration.image_size)
-    network.to(precision.device).train()
-    optimizer = torch.optim.AdamW(network.parameters(), training.learning_rate, weight_decay=training.l2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, training.learning_rate, training.steps, pct_start=0.1, cycle_momentum=False
-    )
-    for step in range(training.steps):
-        rows, weights = batches.draw(training.batch)
-        present = torch.from_numpy(drop_views(dataset.present[rows], training.view_dropout, rng))
-        images = torch.from_numpy(shift(dataset.images(rows), margin, rng)).permute(0, 1, 4, 2, 3)
-        images = relight(precision.floats(images), training.brightness, training.contrast, generator)
-        with precision.autocast():
-            logits = network(images, present.to(precision.device))
-        outcomes = torch.from_numpy(np.nan_to_num(dataset.outcomes[rows])).to(precision.device)
+
+    def __init__(
+        self, network: SuccessDetector, dataset: Dataset, training: TrainingConfiguration, precision: Precision
+    ) -> None:
+        self._network = network.to(precision.device)
+        self._dataset = dataset
+        self._training = training
+        self._precision = precision
+        self._batches = BalancedBatches(dataset.outcomes, dataset.own_skill)
+        self._margin = round(training.shift * network.configuration.image_size)
+        self.optimizer = torch.optim.AdamW(network.parameters(), training.learning_rate, weight_decay=training.l2)
+
+    def step(self, number: int) -> float:
+        """Make one gradient step and return its loss.
+
+        Args:
+            number: Of the step, from 0.
+        """
+        training, device = self._training, self._precision.device
+        rng = np.random.default_rng((training.seed, number))
+        generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
+        rows, weights = self._batches.draw(training.batch, rng)
+        present = torch.from_numpy(drop_views(self._dataset.present[rows], training.view_dropout, rng))
+        images = torch.from_numpy(shift(self._dataset.images(rows), self._margin, rng)).permute(0, 1, 4, 2, 3)
+        pixels = relight(self._precision.floats(images), training.brightness, training.contrast, generator)
+        pixels = recolour(pixels, training.tint, training.saturation, generator)
+        self._network.train()
+        with self._precision.autocast():
+            logits = self._network(pixels, present.to(device))
+        outcomes = torch.from_numpy(np.nan_to_num(self._dataset.outcomes[rows])).to(device)
         loss = functional.binary_cross_entropy_with_logits(
-            logits.float(), outcomes, torch.from_numpy(weights).to(precision.device), reduction='sum'
+            logits.float(), outcomes, torch.from_numpy(weights).to(device), reduction='sum'
         )
-        optimizer.zero_grad()
+        self.optimizer.zero_grad()
         loss.backward()
-        optimizer.step()
-        schedule.step()
-        on_step(step + 1, loss.item())
-    network.eval()
+        for group in self.optimizer.param_groups:
+            group['lr'] = training.learning_rate * learning_rate_share(number, training.steps)
+        self.optimizer.step()
+        return loss.item()
+
+
+def learning_rate_share(step: int, steps: int) -> float:
+    """Return the share of the highest learning rate at a step: it rises in a line, and falls to zero by a cosine."""
+    warm_up = WARM_UP * steps
+    if step < warm_up:
+        return (step + 1) / (warm_up + 1)
+    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(steps - warm_up, 1)))
 
 
 def train_detector(
@@ -77,9 +104,12 @@ def train_detector(
     training: TrainingConfiguration,
     folder: Path,
     start: Path | None = None,
+    rule: ThresholdRule | None = None,
     on_step: OnStep = lambda _step, _loss: None,
 ) -> tuple[Path, DetectorManifest]:
     """Train a detector, choose its thresholds on validation episodes, measure it on test episodes, save it.
+
+    A training of the same description that was killed is gone on with.
 
     Args:
         dataset: Labelled episodes of all splits.
@@ -88,7 +118,8 @@ def train_detector(
         configuration: Which network.
         training: How.
         folder: Folder of the checkpoints.
-        start: Checkpoint to go on from.
+        start: Checkpoint to go on from; it may know fewer tasks.
+        rule: By what the thresholds are chosen.
         on_step: Told about every step.
 
     Returns:
@@ -103,43 +134,57 @@ def train_detector(
     torch.manual_seed(training.seed)
     network, started_from = SuccessDetector(configuration), ''
     if start is not None:
-        network, before = load_detector(start, tasks)
-        started_from = before.version
-        if before.network != configuration:
-            raise CheckpointError(
-                f'checkpoint {start} is of another network: {before.network!r}, not {configuration!r}'
-            )
+        started_from = _begin_with(start, network, tasks)
     precision = Precision.of_this_machine()
-    train(network, learning, training, precision, on_step)
-
-    validation, test = dataset.of(Split.VALIDATION), dataset.of(Split.TEST)
-    probabilities = judge_episodes(network, dataset.final_images, validation.episode_ids, precision)
-    thresholds: dict[str, Threshold] = {}
-    for task in taught:
-        t = tasks.index(task)
-        mine = validation.own_skill[:, t]
-        thresholds[task] = choose_threshold(
-            probabilities[mine, t], validation.outcomes[mine, t], training.false_positive_rate
-        )
+    trainer = Trainer(network, learning, training, precision)
+    skills = tuple(task.skill for task in tasks.tasks)
+    _train(
+        trainer,
+        TrainingState(folder, network, trainer.optimizer),
+        unfinished(tasks.names, skills, tuple(sources), configuration, training, started_from),
+        folder,
+        on_step,
+    )
     manifest = DetectorManifest(
-        version=new_version(training.steps),
+        version=free_version(folder, training.steps),
         tasks=tasks.names,
-        skills=tuple(task.skill for task in tasks.tasks),
+        skills=skills,
         outcome_sources=tuple(sources),
         network=configuration,
         training=training,
         started_from=started_from,
-        episodes={split.name.lower(): int((dataset.splits == split).sum()) for split in Split},
-        thresholds=thresholds,
-        held_out=measure_tasks(
-            tasks.names,
-            judge_episodes(network, dataset.final_images, test.episode_ids, precision),
-            test.outcomes,
-            test.own_skill,
-            thresholds,
-        ),
+        **certify(network.eval(), dataset, tasks, taught, rule or ThresholdRule(), precision),
     )
-    return save_checkpoint(folder, network.state_dict(), manifest), manifest
+    path = save_checkpoint(folder, network.state_dict(), manifest)
+    TrainingState(folder, network, trainer.optimizer).discard()
+    return path, manifest
+
+
+def _train(trainer: Trainer, state: TrainingState, manifest: UnfinishedManifest, folder: Path, on_step: OnStep) -> None:
+    """Make the steps that are left, saving the state now and then."""
+    manifest = state.restore(manifest) or manifest
+    steps, losses, saved = manifest.training.steps, [], time.monotonic()
+    with SummaryWriter(str(folder / TENSORBOARD / manifest.curves), purge_step=manifest.step) as writer:
+        for number in range(manifest.step, steps):
+            losses.append(trainer.step(number))
+            if len(losses) == CURVE_EVERY:
+                writer.add_scalar('loss', float(np.mean(losses)), number + 1)
+                losses.clear()
+            if time.monotonic() - saved > SAVE_EVERY:
+                state.save(manifest.model_copy(update={'step': number + 1, 'version': new_version(number + 1)}))
+                saved = time.monotonic()
+            on_step(number + 1, losses[-1] if losses else math.nan)
+
+
+def _begin_with(start: Path, network: SuccessDetector, tasks: TaskSet) -> str:
+    """Give a network the weights of a checkpoint, grown to tasks it does not know; return its version."""
+    weights, manifest = load_checkpoint(start, DetectorManifest)
+    manifest.require_extended(tasks)
+    wanted = network.configuration
+    if manifest.network.model_copy(update={'tasks': wanted.tasks}) != wanted:
+        raise CheckpointError(f'checkpoint {start} is of another network: {manifest.network!r}, not {wanted!r}')
+    network.load_state_dict(grown(weights, network))
+    return manifest.version
 
 
 def taught_tasks(dataset: Dataset, tasks: TaskSet) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from mtopt_core.label_store import SIMULATOR, LabelStore
 from mtopt_core.paths import DataFolder
 from mtopt_core.tasks import TaskSet, load_tasks
 from mtopt_success_detector.dataset import load_dataset
-from mtopt_success_detector.manifest import TrainingConfiguration
+from mtopt_success_detector.manifest import ThresholdRule, TrainingConfiguration
 from mtopt_success_detector.network import DetectorConfiguration
 from mtopt_success_detector.trainer import train_detector
 
@@ -122,6 +122,7 @@ def trained(
 ) -> Path:
     """A checkpoint trained on the world."""
     dataset = load_dataset(world.data, tasks, [SIMULATOR], configuration)
-    training = TrainingConfiguration(steps=STEPS, batch=32, false_positive_rate=0.2)
+    training = TrainingConfiguration(steps=STEPS, batch=32, view_dropout=0.15)
     folder = tmp_path_factory.mktemp('checkpoints')
-    return train_detector(dataset, tasks, [SIMULATOR], configuration, training, folder)[0]
+    rule = ThresholdRule(false_positive_rate=0.2)
+    return train_detector(dataset, tasks, [SIMULATOR], configuration, training, folder, rule=rule)[0]

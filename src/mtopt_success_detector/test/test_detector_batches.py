@@ -11,7 +11,7 @@ NOBODY_KNOWS = np.nan
 def test_every_task_and_verdict_weighs_the_same_however_rare():
     rng = np.random.default_rng(0)
     outcomes = (rng.random((1000, 3)) < (0.5, 0.05, 0.01)).astype(np.float32)
-    rows, weights = BalancedBatches(outcomes, np.ones((1000, 3), bool), rng).draw(60)
+    rows, weights = BalancedBatches(outcomes, np.ones((1000, 3), bool)).draw(60, rng)
     for task in range(3):
         for verdict in (0, 1):
             drawn = outcomes[rows, task] == verdict
@@ -23,13 +23,13 @@ def test_failures_are_drawn_from_episodes_of_the_task_s_skill():
     outcomes[:10] = 1
     own_skill = np.zeros((100, 1), bool)
     own_skill[:20] = True
-    rows, _ = BalancedBatches(outcomes, own_skill, np.random.default_rng(0)).draw(400)
+    rows, _ = BalancedBatches(outcomes, own_skill).draw(400, np.random.default_rng(0))
     assert set(rows) == set(range(20))
 
 
 def test_unknown_outcomes_weigh_nothing():
     outcomes = np.array([[1, NOBODY_KNOWS], [0, NOBODY_KNOWS], [0, 1], [1, 0]], np.float32)
-    rows, weights = BalancedBatches(outcomes, np.ones((4, 2), bool), np.random.default_rng(0)).draw(64)
+    rows, weights = BalancedBatches(outcomes, np.ones((4, 2), bool)).draw(64, np.random.default_rng(0))
     assert (weights[np.isnan(outcomes[rows])] == 0).all()
     assert weights.sum() == pytest.approx(1)
 

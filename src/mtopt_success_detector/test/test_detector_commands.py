@@ -3,9 +3,8 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
-from mtopt_core.checkpoint import load_manifest
-from mtopt_core.errors import CheckpointError
-from mtopt_core.label_store import DETECTOR, LabelStore
+from mtopt_core.checkpoint import load_manifest, newest_checkpoint
+from mtopt_core.errors import CheckpointError, ConfigurationError
 from mtopt_success_detector.cli import app
 from mtopt_success_detector.manifest import DetectorManifest
 
@@ -16,13 +15,14 @@ def run(*arguments: object) -> str:
     return result.output
 
 
-def test_train_evaluate_and_grade_follow_one_another(squares, tmp_path):
-    data, truths = squares.data, squares.collect(60, seed=1)
+def test_train_evaluate_and_threshold_follow_one_another(squares, tmp_path):
+    data = squares.data
+    squares.collect(60, seed=1)
     out = tmp_path / 'models'
     said = run('train', '--bags', data.root, '--labels', 'simulator', '--out', out, '--steps', 3, '--image-size', 32)
     assert 'outcomes by simulator' in said
     assert 'always unsure: lift-banana' in said
-    (path,) = out.iterdir()
+    path = newest_checkpoint(out)
     manifest = load_manifest(path, DetectorManifest)
     assert (manifest.network.image_size, manifest.training.steps) == (32, 3)
 
@@ -41,20 +41,26 @@ def test_train_evaluate_and_grade_follow_one_another(squares, tmp_path):
         '--from',
         out,
     )
-    newest = max(out.iterdir())
+    newest = newest_checkpoint(out)
     assert load_manifest(newest, DetectorManifest).started_from == path.name
 
     said = run('evaluate', '--checkpoint', out, '--bags', data.root, '--labels', 'simulator')
     assert all(task in said for task in squares.JUDGED)
 
-    assert f'60 episodes graded for 12 tasks by detector {newest.name}' in run(
-        'grade', '--checkpoint', out, '--bags', data.root
+    said = run('threshold', '--checkpoint', out, '--bags', data.root, '--labels', 'simulator', '--unsure', '0.1')
+    assert f'the weights of {newest.name}' in said
+    anew = newest_checkpoint(out)
+    assert load_manifest(anew, DetectorManifest).rule.unsure == 0.1
+    assert load_manifest(anew, DetectorManifest).sha256 == load_manifest(newest, DetectorManifest).sha256
+
+    said = run(
+        'evaluate', '--checkpoint', out, '--bags', data.root, '--labels', 'simulator', '--views', 'side_left,main'
     )
-    stored = LabelStore(data).all_outcomes([DETECTOR])
-    assert set(stored) == set(truths)
-    assert all(len(outcomes) == 12 for outcomes in stored.values())
+    assert 'side_left,main' in said
+    with pytest.raises(ConfigurationError, match='wrist'):
+        run('evaluate', '--checkpoint', out, '--bags', data.root, '--labels', 'simulator', '--views', 'wrist')
 
 
 def test_a_folder_without_a_checkpoint_is_named(tmp_path):
     with pytest.raises(CheckpointError, match='holds none'):
-        run('grade', '--checkpoint', tmp_path, '--bags', tmp_path)
+        run('evaluate', '--checkpoint', tmp_path, '--bags', tmp_path)

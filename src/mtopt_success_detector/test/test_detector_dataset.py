@@ -8,13 +8,14 @@ import pytest
 from mtopt_core.catalogue import Catalogue
 from mtopt_core.errors import LabelError
 from mtopt_core.label_store import HUMAN, SIMULATOR
-from mtopt_success_detector.dataset import Split, load_dataset, split_of
+from mtopt_success_detector.dataset import load_dataset
 from mtopt_success_detector.final_images import FinalImages
+from mtopt_success_detector.splits import Split, splits_of
 
 
 def splits(data):
     Catalogue(data).refresh()
-    return {row.episode_id: split_of(row) for row in Catalogue(data).episodes()}
+    return splits_of(Catalogue(data).episodes())
 
 
 def test_an_episode_keeps_its_split_whatever_is_collected_later(squares):
@@ -37,6 +38,27 @@ def test_a_place_episode_is_in_the_split_of_the_lift_it_goes_on_from(squares):
     assert all(found[f'place{number}'] == found[f'lift{number}'] for number in range(30))
 
 
+def test_a_chain_of_episodes_is_split_together_whatever_became_of_their_bags(squares, tasks, configuration):
+    jpegs, _ = squares.draw('lift', np.random.default_rng(0))
+    ids = []
+    for number in range(30):
+        previous = ''
+        for link in range(3):
+            episode_id = f'chain{number}_{link}'
+            squares.record(episode_id, 'lift', jpegs, previous_episode_id=previous)
+            ids.append(previous := episode_id)
+    squares.label({episode_id: {'lift-any': True} for episode_id in ids})
+    dataset = load_dataset(squares.data, tasks, [SIMULATOR], configuration)
+    before = dict(zip(dataset.episode_ids, dataset.splits.tolist(), strict=True))
+    assert set(before.values()) == set(Split)
+    assert all(before[episode_id] == before[f'{episode_id[:-1]}0'] for episode_id in ids)
+
+    for number in range(30):
+        shutil.rmtree(squares.data.bags / f'chain{number}_0')
+    after = load_dataset(squares.data, tasks, [SIMULATOR], configuration)
+    assert dict(zip(after.episode_ids, after.splits.tolist(), strict=True)).items() <= before.items()
+
+
 def test_a_dataset_joins_final_images_and_outcomes(squares, tasks, configuration):
     truths = squares.collect(12, seed=3)
     dataset = load_dataset(squares.data, tasks, [SIMULATOR], configuration)
@@ -46,7 +68,9 @@ def test_a_dataset_joins_final_images_and_outcomes(squares, tasks, configuration
     for row, episode_id in enumerate(dataset.episode_ids):
         known = dict(zip(tasks.names, dataset.outcomes[row], strict=True))
         assert {task: bool(known[task]) for task in truths[episode_id]} == truths[episode_id]
-        assert all(np.isnan(known[task]) for task in tasks.names if task not in truths[episode_id])
+        assert {task for task, said in zip(tasks.names, dataset.labelled[row], strict=True) if said} == set(
+            squares.JUDGED
+        )
     lift = dataset.own_skill[:, tasks.index('lift-any')]
     np.testing.assert_array_equal(lift, ~dataset.own_skill[:, tasks.index('place-any')])
 

@@ -16,15 +16,17 @@ import numpy as np
 import pytest
 import rclpy
 import yaml
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import CompressedImage
 
+from mtopt_core.images import decode_jpeg, encode_jpeg
 from mtopt_core.label_store import DETECTOR, LabelStore
 from mtopt_core.messages import outcomes_from_message
 from mtopt_core.paths import DataFolder
-from mtopt_msgs.msg import ModelVersion, TaskOutcomes
+from mtopt_msgs.msg import EpisodeInfo, ModelVersion, TaskOutcomes
 from mtopt_msgs.srv import DetectSuccess
-from mtopt_node.qos import EVENTS, LATCHED
+from mtopt_node.qos import COMMANDS, EVENTS, LATCHED
 
 TIMEOUT = 20.0
 CODES = DetectSuccess.Response
@@ -52,6 +54,9 @@ class Cell:
         self.versions: list[ModelVersion] = []
         self._node.create_subscription(TaskOutcomes, 'outcomes', self.outcomes.append, EVENTS)
         self._node.create_subscription(ModelVersion, 'success_detector/model_version', self.versions.append, LATCHED)
+        self._said = ''
+        self._node.create_subscription(DiagnosticArray, '/diagnostics', self._take_diagnostics, COMMANDS)
+        self._episodes = self._node.create_publisher(EpisodeInfo, 'episode', EVENTS)
         self._client = self._node.create_client(DetectSuccess, 'success_detector/detect')
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self._node)
@@ -65,6 +70,18 @@ class Cell:
         future = self._client.call_async(request)
         wait_until(future.done)
         return future.result()
+
+    def announce(self, episode_id: str, skill: str) -> None:
+        self._episodes.publish(EpisodeInfo(episode_id=episode_id, skill=skill))
+        time.sleep(0.02)
+
+    def health(self) -> str:
+        return self._said
+
+    def _take_diagnostics(self, array: DiagnosticArray) -> None:
+        for status in array.status:
+            if status.name.endswith('success_detector'):
+                self._said = status.message
 
     def close(self) -> None:
         self._process.send_signal(signal.SIGINT)
@@ -121,6 +138,19 @@ def test_a_node_grades_an_episode_and_takes_newer_checkpoints_that_fit(cell, tra
     assert cell.detect('episode3', {}).error_code == CODES.BAD_IMAGE
     wait_until(lambda: len(cell.outcomes) == 2)
     assert set(LabelStore(cell.data).all_outcomes([DETECTOR])) == {'episode1', 'episode2'}
+
+
+def test_a_node_says_when_images_are_no_longer_what_they_were_and_names_the_task(cell, trained, squares):
+    shutil.copytree(trained, cell.checkpoints / trained.name)
+    rng = np.random.default_rng(0)
+    for number in range(60):
+        jpegs, _ = squares.draw('lift', rng)
+        dark = {camera: encode_jpeg(255 - decode_jpeg(jpeg), 95) for camera, jpeg in jpegs.items()}
+        cell.announce(f'episode{number}', 'lift')
+        cell.detect(f'episode{number}', dark)
+    wait_until(lambda: 'lift-any' in cell.health())
+    assert 'review some episodes' in cell.health()
+    assert 'place-any' not in cell.health(), 'no place episode was graded'
 
 
 def test_a_store_that_fails_is_told_and_the_verdicts_are_still_given(cell, trained, squares):

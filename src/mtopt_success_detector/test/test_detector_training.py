@@ -2,18 +2,24 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mtopt_core.checkpoint import load_manifest
+from mtopt_core.checkpoint import load_manifest, newest_checkpoint
 from mtopt_core.episode import Verdict
 from mtopt_core.errors import CheckpointError, ImageError, LabelError, UnknownTaskError
 from mtopt_core.label_store import SIMULATOR
-from mtopt_success_detector.dataset import Split, load_dataset
+from mtopt_core.tasks import Task, TaskSet
+from mtopt_success_detector.dataset import load_dataset
 from mtopt_success_detector.evaluation import measure_tasks
 from mtopt_success_detector.grader import Grader
 from mtopt_success_detector.manifest import DetectorManifest, TrainingConfiguration
+from mtopt_success_detector.splits import Split
 from mtopt_success_detector.trainer import train_detector
 
 
@@ -39,14 +45,14 @@ def test_any_subset_of_the_views_will_do(grader, world):
     for _ in range(60):
         jpegs, truth = world.draw('lift', rng)
         for views in (['main'], ['side_left'], ['side_right', 'main']):
-            (outcome,) = grader.grade({view: jpegs[view] for view in views}, ['lift-any'])
-            right.append((outcome.verdict == Verdict.SUCCESS) == truth['lift-any'])
+            (graded,) = grader.grade({view: jpegs[view] for view in views}, ['lift-any'])
+            right.append((graded.outcome.verdict == Verdict.SUCCESS) == truth['lift-any'])
     assert np.mean(right) > 0.9
 
 
 def test_every_task_is_graded_and_those_never_taught_are_unsure(grader, tasks, world):
     jpegs, _ = world.draw('lift', np.random.default_rng(0))
-    outcomes = grader.grade(jpegs)
+    outcomes = [graded.outcome for graded in grader.grade(jpegs)]
     assert tuple(outcome.task for outcome in outcomes) == tasks.names
     for outcome in outcomes:
         assert (outcome.verdict == Verdict.UNSURE) == (outcome.task not in world.JUDGED)
@@ -71,12 +77,81 @@ def test_training_goes_on_from_a_checkpoint(world, tasks, configuration, trained
     assert load_manifest(path, DetectorManifest).outcome_sources == (SIMULATOR,)
 
 
+TRAINING = """
+import sys
+from pathlib import Path
+
+import torch
+
+from mtopt_core.paths import DataFolder
+from mtopt_core.tasks import load_tasks
+from mtopt_success_detector import trainer
+from mtopt_success_detector.dataset import load_dataset
+from mtopt_success_detector.manifest import TrainingConfiguration
+from mtopt_success_detector.network import DetectorConfiguration
+
+trainer.SAVE_EVERY = 0.0
+torch.set_num_threads(1)
+configuration = DetectorConfiguration.small(12).model_copy(update={'image_size': 48})
+dataset = load_dataset(DataFolder(Path(sys.argv[1])), load_tasks(), ['simulator'], configuration)
+training = TrainingConfiguration(steps=40, batch=16)
+trainer.train_detector(dataset, load_tasks(), ['simulator'], configuration, training, Path(sys.argv[2]))
+"""
+
+
+def test_a_training_that_is_killed_goes_on_and_ends_with_the_same_weights(world, tmp_path):
+    whole, killed = tmp_path / 'whole', tmp_path / 'killed'
+
+    def start(folder: Path) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, '-c', TRAINING, str(world.data.root), str(folder)])
+
+    assert start(whole).wait() == 0
+    process = start(killed)
+    while (state := newest_checkpoint(killed / '.unfinished')) is None or not state.name.endswith(('7', '8', '9')):
+        assert process.poll() is None, 'it ended before it could be killed'
+        time.sleep(0.001)
+    process.kill()
+    process.wait()
+    assert newest_checkpoint(killed) is None
+    assert start(killed).wait() == 0
+    assert not (killed / '.unfinished').exists()
+    one, other = (load_manifest(newest_checkpoint(folder), DetectorManifest) for folder in (whole, killed))
+    assert one.sha256 == other.sha256
+    assert list((killed / 'tensorboard').glob('*/events*'))
+
+
+def test_a_detector_grows_to_more_tasks_and_says_the_same_of_the_old_ones(
+    world, tasks, configuration, trained, tmp_path
+):
+    more = tasks.model_copy(update={'tasks': (*tasks.tasks, Task(name='lift-cup', skill='lift', object='cup'))})
+    more = TaskSet.model_validate(more.model_dump())
+    wider = configuration.model_copy(update={'tasks': len(more)})
+    dataset = load_dataset(world.data, more, [SIMULATOR], wider)
+    still = TrainingConfiguration(steps=1, batch=16, learning_rate=1e-30, l2=0)
+    path, manifest = train_detector(dataset, more, [SIMULATOR], wider, still, tmp_path, start=trained)
+    assert manifest.tasks == more.names
+    ids = dataset.episode_ids[:50]
+    before = Grader.load(trained, tasks).judge(dataset.final_images, ids).logits
+    after = Grader.load(path, more).judge(dataset.final_images, ids).logits
+    np.testing.assert_array_equal(after[:, :-1], before)
+    narrow = load_dataset(world.data, tasks, [SIMULATOR], configuration)
+    with pytest.raises(CheckpointError, match='does not extend'):
+        train_detector(narrow, tasks, [SIMULATOR], configuration, still, tmp_path, start=path)
+
+
 def test_a_checkpoint_says_what_it_is(trained):
     manifest = load_manifest(trained, DetectorManifest)
     assert manifest.training.steps == 150
     assert manifest.episodes['train'] > 350
     assert sum(manifest.episodes.values()) == 500
     assert all(threshold.chosen for threshold in manifest.thresholds.values())
+    assert set(manifest.thresholds) == set(manifest.held_out) == set(manifest.references)
+    counts = manifest.labels['train']['lift-milk']
+    assert counts.successes + counts.failures == manifest.episodes['train']
+    assert manifest.labels['train']['lift-banana'].successes == manifest.labels['train']['lift-banana'].failures == 0
+    assert manifest.labels['train']['lift-banana'].implied > 0
+    assert manifest.first_episode < manifest.last_episode
+    assert all(metrics.calibration for metrics in manifest.held_out.values())
 
 
 def test_a_damaged_or_foreign_checkpoint_is_refused(trained, tasks, tmp_path):

@@ -38,9 +38,9 @@ def frame(visit: Visit, current: Page, pages: Sequence[Page]) -> Callable[[], No
 
 def tell(text: str) -> None:
     """Show a sentence for a moment, where it covers no button."""
-    ui.notify(text, position='top')
+    ui.notify(text, position='bottom')
 
 
 def complain(error: Exception) -> None:
     """Show what went wrong, long enough to be read."""
-    ui.notify(str(error), type='negative', position='top', multi_line=True, timeout=8000, close_button=True)
+    ui.notify(str(error), type='negative', position='bottom', multi_line=True, timeout=8000, close_button=True)

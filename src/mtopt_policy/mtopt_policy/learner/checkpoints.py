@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import shutil
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Literal
 
 import torch
 
-from mtopt_core.checkpoint import Manifest, load_checkpoint, new_version, newest_checkpoint, save_checkpoint
+from mtopt_core.checkpoint import Manifest, free_version, load_checkpoint, newest_checkpoint, save_checkpoint
 from mtopt_core.errors import CheckpointError
 from mtopt_policy.action_space import ActionSpace
 from mtopt_policy.learner.configuration import TrainerConfiguration
@@ -86,10 +85,8 @@ class TrainingFolder:
 
     def new_version(self, step: int) -> str:
         """Return a version for the export after gradient step `step`."""
-        # Names tell seconds. In the same one this step was exported by a run whose state could not be saved after it.
-        while (self.policies / (version := new_version(step))).exists():
-            time.sleep(0.1)
-        return version
+        # In the same second this step may have been exported by a run whose state could not be saved after it.
+        return free_version(self.policies, step)
 
     def save_policy(self, weights: Mapping[str, torch.Tensor], manifest: PolicyManifest) -> Path:
         """Export a policy and return its folder.

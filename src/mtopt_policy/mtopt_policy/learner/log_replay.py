@@ -6,13 +6,10 @@ whenever somebody labels an image or a new success detector grades old episodes.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +17,7 @@ from functools import partial
 import numpy as np
 
 from mtopt_core.bag import set_aside
+from mtopt_core.child_processes import worker_pool
 from mtopt_core.episode import Verdict
 from mtopt_core.episode_bag import episode_ids
 from mtopt_core.paths import DataFolder
@@ -168,11 +166,5 @@ def _readers(workers: int) -> Iterator[Callable[..., Iterable[EpisodeTransitions
     if workers < 2:
         yield map
         return
-    # Forked children of a process with threads (torch, ROS) can hang; spawned ones cannot.
-    with ProcessPoolExecutor(
-        workers,
-        multiprocessing.get_context('spawn'),
-        initializer=signal.signal,
-        initargs=(signal.SIGINT, signal.SIG_IGN),
-    ) as pool:
+    with worker_pool(workers) as pool:
         yield partial(pool.map, chunksize=8)

@@ -16,6 +16,7 @@ import torch
 from mtopt_core.checkpoint import load_checkpoint, load_manifest, newest_checkpoint
 from mtopt_core.configuration import CellConfiguration
 from mtopt_core.errors import CheckpointError
+from mtopt_core.growing import grown
 from mtopt_core.label_store import DEFAULT_SOURCES
 from mtopt_core.memory import keep_freed_memory
 from mtopt_core.paths import DataFolder
@@ -26,7 +27,6 @@ from mtopt_policy.action_space import ActionSpace
 from mtopt_policy.learner.checkpoints import TrainerManifest, TrainingFolder
 from mtopt_policy.learner.configuration import load_trainer
 from mtopt_policy.learner.episode_store import EpisodeStore
-from mtopt_policy.learner.growing import grown
 from mtopt_policy.learner.impersonation import Impersonation
 from mtopt_policy.learner.learner import Learner
 from mtopt_policy.learner.log_replay import LogReplay

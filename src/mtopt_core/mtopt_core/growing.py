@@ -1,19 +1,19 @@
-"""Growing a Q-function to more tasks (paper section VII-F: from 12 tasks to 14)."""
+"""Growing a network to more tasks (paper section VII-F: from 12 tasks to 14): Q-function and success detector alike."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 import torch
+from torch import nn
 
-from mtopt_policy.q_network import QNetwork
 
-
-def grown(weights: Mapping[str, torch.Tensor], network: QNetwork) -> dict[str, torch.Tensor]:
+def grown(weights: Mapping[str, torch.Tensor], network: nn.Module) -> dict[str, torch.Tensor]:
     """Return weights for a network that knows more tasks than the one they are of, and is otherwise the same.
 
-    The old tasks' Q is what it was. What a one-hot or a task's vector is multiplied with gets columns of zeros: a new
-    task starts from what all tasks have in common. With a head per task a new one keeps the weights it was made with.
+    What the network says of the old tasks is what it was. What a one-hot or a task's vector is multiplied with gets
+    columns of zeros: a new task starts from what all tasks have in common. With a head per task a new one keeps the
+    weights it was made with.
 
     Args:
         weights: State of the network with the fewer tasks.

@@ -1,0 +1,54 @@
+"""Child processes that end with the process that started them, however it ends."""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from typing import Any
+
+_SET_PARENT_DEATH_SIGNAL = 1
+
+
+def die_with_parent(number: signal.Signals) -> None:
+    """Let the kernel send this process a signal when its parent is gone, killed by whatever signal.
+
+    For `preexec_fn` of `subprocess.Popen`, whose argument it takes by `functools.partial`.
+    """
+    ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, number)
+
+
+def worker_pool(workers: int, initializer: Callable[..., None] | None = None, *arguments: Any) -> ProcessPoolExecutor:
+    """Return a pool of processes that leave Ctrl-C to their parent and are killed when it is.
+
+    Args:
+        workers: How many.
+        initializer: Called in each of them first.
+        arguments: Of it.
+    """
+    # Forked children of a process with threads (torch, ROS, OpenGL) can hang; spawned ones cannot.
+    context = multiprocessing.get_context('spawn')
+    return ProcessPoolExecutor(
+        workers,
+        context,
+        initializer=_start_worker,
+        initargs=(os.getpid(), partial(initializer or _nothing, *arguments)),
+    )
+
+
+def _start_worker(parent: int, initializer: Callable[[], None]) -> None:
+    # A pool's processes hold both ends of its pipes: without their parent they would wait for work for ever.
+    die_with_parent(signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+    # Ctrl-C goes to every process of the terminal; the one that hands out work decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    initializer()
+
+
+def _nothing() -> None:
+    pass
