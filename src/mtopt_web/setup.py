@@ -19,6 +19,11 @@ setup(
     zip_safe=False,
     entry_points={
         'mtopt.commands': [f'web = {NAME}.web_node:web'],
-        'mtopt.pages': [f'show = {NAME}.show_page:PAGE', f'label = {NAME}.label_page:PAGE'],
+        'mtopt.pages': [
+            f'show = {NAME}.show_page:PAGE',
+            f'label = {NAME}.label_page:PAGE',
+            f'review = {NAME}.review_page:PAGE',
+            f'detector = {NAME}.detector_page:PAGE',
+        ],
     },
 )

@@ -196,6 +196,20 @@ class EpisodeSearch:
         known = {episode.episode_id: episode for episode in map(_episode, found)}
         return [known[episode_id] for episode_id in episode_ids if episode_id in known]
 
+    def disputed(self, task: str, size: int) -> list[str]:
+        """Return episodes, newest first, of which the two newest detectors say the opposite and nobody else anything.
+
+        Args:
+            task: The task judged.
+            size: How many at most.
+
+        Raises:
+            LabelError: An index is damaged or held.
+        """
+        with self._index() as index:
+            found = index.execute(_DISPUTED, {'task': task, 'size': size}).fetchall()
+        return [episode_id for (episode_id,) in found]
+
     def choices(self) -> Choices:
         """Return what there is to filter by.
 
@@ -235,6 +249,21 @@ _FROM = f"""
             SELECT max(model_version) FROM labels.outcomes n
             WHERE n.episode_id = e.episode_id AND n.task = {_TASK} AND n.source = 'detector'
         )
+"""  # noqa: S608 # no value of anybody's
+
+_DISPUTED = f"""
+    WITH versions AS (
+        SELECT DISTINCT model_version FROM labels.outcomes WHERE source = 'detector' AND task = :task
+        ORDER BY model_version DESC LIMIT 2
+    )
+    SELECT episode_id FROM labels.outcomes o JOIN episodes USING (episode_id)
+    WHERE o.task = :task AND source = 'detector' AND o.model_version IN versions
+        AND verdict IN ({Verdict.FAILURE:d}, {Verdict.SUCCESS:d})
+        AND NOT EXISTS (
+            SELECT * FROM labels.outcomes h
+            WHERE h.episode_id = o.episode_id AND h.task = :task AND h.source = 'human' AND h.model_version = ''
+        )
+    GROUP BY episode_id HAVING count(DISTINCT verdict) = 2 ORDER BY episode_id DESC LIMIT :size
 """  # noqa: S608 # no value of anybody's
 
 

@@ -116,6 +116,29 @@ def test_episodes_are_filtered_by_what_is_said_of_the_task_they_are_judged_for(
     assert search.find([can], 'lift-any')[0].label is None
 
 
+def test_episodes_on_which_two_versions_say_the_opposite_are_found_unless_somebody_labelled_them(
+    data: DataFolder, fill: Callable[[int], EpisodeSearch]
+) -> None:
+    search = fill(4)
+    one, two, three, four = (episode.episode_id for episode in search.page(EpisodeFilter(), 4).episodes)
+    store = LabelStore(data)
+    said = {
+        '1': ['FAILURE'] * 4,
+        '2': ['FAILURE', 'SUCCESS', 'SUCCESS', 'UNSURE'],
+        '3': ['SUCCESS', 'SUCCESS', 'FAILURE', 'SUCCESS'],
+    }
+    for version, verdicts in said.items():
+        graded = zip((one, two, three, four), verdicts, strict=True)
+        store.add_many(
+            DETECTOR, version, {name: [Outcome('lift-can', Verdict[verdict], 0.5)] for name, verdict in graded}
+        )
+    assert search.disputed('lift-can', 10) == [one, three]
+    store.change_labels([LabelChange(one, 'lift-can', Verdict.FAILURE, 'Ada')])
+    store.close()
+    assert search.disputed('lift-can', 10) == [three]
+    assert search.disputed('lift-any', 10) == []
+
+
 def test_ten_thousand_episodes_are_searched_without_a_wait(
     data: DataFolder, fill: Callable[[int], EpisodeSearch]
 ) -> None:

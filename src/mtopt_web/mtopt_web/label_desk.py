@@ -47,6 +47,7 @@ class LabelDesk:
         self.wanted = EpisodeFilter()
         self.page = EpisodePage((), 0, 0)
         self._site = site
+        self._laid = False
         self._given: list[Given] = []
 
     def open(self, wanted: EpisodeFilter) -> None:
@@ -58,8 +59,13 @@ class LabelDesk:
         """
         if wanted.judged_task:
             self._site.tasks.index(wanted.judged_task)
-        self.wanted = wanted
+        self.wanted, self._laid = wanted, False
         self.page = self._site.search.page(wanted, PAGE_SIZE)
+
+    def lay(self, episodes: tuple[FoundEpisode, ...]) -> None:
+        """Show chosen episodes, no two of them the same."""
+        self._laid = True
+        self.page = EpisodePage(episodes, 0, len(episodes))
 
     def turn(self, forward: bool) -> bool:
         """Show the next page, or the one before; return whether there was one.
@@ -67,7 +73,7 @@ class LabelDesk:
         Raises:
             LabelError: An index is damaged or held.
         """
-        if not self.page.episodes:
+        if self._laid or not self.page.episodes:
             return False
         if forward:
             page = self._site.search.page(self.wanted, PAGE_SIZE, after=self.page.episodes[-1].episode_id)

@@ -66,7 +66,9 @@ class ShowPage:
         if running is not None:
             self._ask.text = running.trouble or f'{len(running.stored)} frames stored'
         elif not robots:
-            'No cameras are to be seen. Start `mtopt run`, a simulator or `mtopt replay BAG`, and they show.'
+            self._ask.text = (
+                'No cameras are to be seen. Start `mtopt run`, a simulator or `mtopt replay BAG`, and they show.'
+            )
         else:
             self._ask.text = self._sentence()
 

@@ -178,6 +178,8 @@ def test_whatever_is_asked_it_goes_on(server, data: DataFolder) -> None:
         '\\',
         ';',
         '<script>',
+        'live',
+        'robot1',
         '_nicegui',
         'x' * 300,
         ' OR 1=1',
