@@ -18,7 +18,7 @@ setup(
     install_requires=['setuptools'],
     zip_safe=False,
     entry_points={
-        'mtopt.commands': [f'web = {NAME}.command:web'],
-        'mtopt.pages': [f'label = {NAME}.label_page:PAGE'],
+        'mtopt.commands': [f'web = {NAME}.web_node:web'],
+        'mtopt.pages': [f'show = {NAME}.show_page:PAGE', f'label = {NAME}.label_page:PAGE'],
     },
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+import base64
+
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from mtopt_core.episode_pictures import EpisodePictures
@@ -17,7 +19,8 @@ def picture_routes(site: Site) -> APIRouter:
     """Return the routes.
 
     `/pictures/<episode>` tells how many pictures of its end each camera has, `/pictures/<episode>/<camera>/<number>`
-    is one of them, counted from the final one, 0.
+    is one of them, counted from the final one, 0. `/live/<robot>` are the newest pictures of its cameras, of those that
+    have another number than the query says.
     """
     router = APIRouter()
 
@@ -44,6 +47,23 @@ def picture_routes(site: Site) -> APIRouter:
         if not 0 <= number < len(jpegs):
             return _missing(f'episode {episode_id} has {len(jpegs)} pictures of camera {camera!r}')
         return Response(jpegs[-1 - number], media_type='image/jpeg', headers={'cache-control': FOREVER})
+
+    @router.get('/live/{robot}')
+    def live(robot: str, request: Request) -> Response:
+        if robot not in site.cameras.robots:
+            return _missing(
+                f'no cameras of {robot!r} can be seen; there are {", ".join(site.cameras.robots) or "none"}'
+            )
+        newest = site.cameras.watch(robot)
+        other = {
+            camera: {
+                'number': one.number,
+                'picture': f'data:image/jpeg;base64,{base64.b64encode(one.jpeg).decode()}',
+            }
+            for camera, one in newest.items()
+            if request.query_params.get(camera) != str(one.number)
+        }
+        return JSONResponse(other, headers={'cache-control': 'no-store'})
 
     return router
 

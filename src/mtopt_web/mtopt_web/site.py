@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
-from mtopt_core.catalogue import Catalogue
+from mtopt_core.catalogue import Catalogue, Row
 from mtopt_core.episode_pictures import EpisodePictures, read_pictures
 from mtopt_core.episode_search import EpisodeSearch
 from mtopt_core.errors import BagError, MtoptError
@@ -16,6 +16,7 @@ from mtopt_core.paths import DataFolder
 from mtopt_core.progress import Report, silent
 from mtopt_core.tasks import TaskSet
 from mtopt_web.claims import Claims
+from mtopt_web.live_cameras import LiveCameras
 from mtopt_web.thumbnails import Thumbnails
 
 REFRESH_PERIOD = 5.0
@@ -36,6 +37,7 @@ class Site:
         search: Finds episodes.
         thumbnails: Small final pictures.
         claims: What each person looks at one by one.
+        cameras: What the robots' cameras show; nothing unless somebody puts it there.
         trouble: What went wrong with new bags, for the person to read; empty when nothing did.
     """
 
@@ -60,6 +62,7 @@ class Site:
         self.search = EpisodeSearch(data)
         self.thumbnails = Thumbnails(data)
         self.claims = Claims()
+        self.cameras = LiveCameras()
         self.pictures: Callable[[str], EpisodePictures] = lru_cache(EPISODES_AT_HAND)(self._pictures)
         self._stop = threading.Event()
         self._watch = threading.Thread(target=self._follow, name='new bags', daemon=True)
@@ -75,6 +78,18 @@ class Site:
             self._watch.join()
         self.thumbnails.close()
         self.labels.close()
+
+    def episodes(self, policy: str | None = None) -> list[Row]:
+        """Read new bags in, and return the episodes in order of their ids.
+
+        Args:
+            policy: Only those of this policy.
+
+        Raises:
+            BagError: The catalogue is damaged.
+        """
+        self._catalogue.refresh()
+        return self._catalogue.episodes(policy=policy)
 
     def _pictures(self, episode_id: str) -> EpisodePictures:
         """Return the pictures of an episode's end.

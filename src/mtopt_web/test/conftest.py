@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.client
+import os
+import random
 import signal
 import subprocess
 import sys
@@ -90,8 +92,11 @@ class Server:
     def __init__(self, data: DataFolder, *options: str) -> None:
         self.log = data.root / 'web.log'
         command = [sys.executable, '-m', 'mtopt_core.cli', 'web', '--data', str(data.root), '--port', '0', *options]
+        self.environment = {**os.environ, 'ROS_DOMAIN_ID': str(random.randint(1, 101))}
         with self.log.open('w') as log:
-            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+            self.process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=log, text=True, env=self.environment
+            )
         line = self.process.stdout.readline()
         assert line.startswith('Open http'), f'{line}\n{self.log.read_text()}'
         self.link = line.split()[1]

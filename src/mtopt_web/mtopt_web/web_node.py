@@ -29,7 +29,7 @@ def web(
     It is reached from this machine only, and with the key in the link. From another one, through ssh:
     `ssh -L 8765:127.0.0.1:8765 MACHINE`, then open the same link there. Ctrl-C ends it.
     """
-    # NiceGUI takes half a second to import: not for `mtopt --help`.
+    from mtopt_web.live_cameras_node import listening
     from mtopt_web.page import load_pages
     from mtopt_web.server import serve
     from mtopt_web.site import Site
@@ -43,6 +43,7 @@ def web(
     try:
         pages = load_pages()
         site.start()
-        serve(site, pages, port, lambda link: print(f'Open {link}', flush=True))
+        with listening(site.cameras):
+            serve(site, pages, port, lambda link: print(f'Open {link}', flush=True))
     finally:
         site.close()

@@ -1,0 +1,156 @@
+"""`mtopt replay` over real DDS, heard by a node of another process."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rclpy
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from sensor_msgs.msg import CompressedImage
+
+from mtopt_core.bag import BagReader, BagWriter
+from mtopt_core.configuration import CAMERAS, load_cell
+from mtopt_core.episode import Action, Episode, EpisodeInfo, Observation, Step
+from mtopt_core.episode_bag import write_episode
+from mtopt_core.images import encode_jpeg
+from mtopt_msgs.msg import EpisodeInfo as EpisodeMessage
+from mtopt_msgs.msg import Observation as ObservationMessage
+from mtopt_node.qos import EVENTS, OBSERVATIONS
+
+TIMEOUT = 60.0
+STEP = 0.4  # s
+
+
+@pytest.fixture
+def bag(tmp_path: Path) -> Path:
+    """A bag of three steps."""
+    jpegs = {camera: encode_jpeg(np.full((32, 32, 3), 50 * n, np.uint8), 90) for n, camera in enumerate(CAMERAS)}
+
+    def observe(number: int) -> Observation:
+        stamp = 10**9 + round(number * STEP * 1e9)
+        return Observation(stamp, jpegs, np.zeros(7), np.zeros(3), 0.0, False, 0.08, 0.1)
+
+    info = EpisodeInfo('20261128T000000_robot1_00000000', 'robot1', 'lift-can', 'lift', 'scripted', stamp=3 * 10**9)
+    steps = tuple(Step(observe(number), Action()) for number in range(3))
+    return write_episode(tmp_path / 'bags', Episode(info, steps, observe(3)), load_cell())
+
+
+class Listener:
+    """A node that takes in what is replayed, with the time of each message."""
+
+    def __init__(self) -> None:
+        self.domain = random.randint(1, 101)
+        self._context = Context()
+        rclpy.init(context=self._context, domain_id=self.domain)
+        self._node = rclpy.create_node('tester', context=self._context)
+        self.images: list[tuple[float, CompressedImage]] = []
+        self.observations: list[tuple[float, ObservationMessage]] = []
+        self.episodes: list[EpisodeMessage] = []
+        take = {
+            '/robot1/cameras/main/compressed': (CompressedImage, self._timed(self.images), OBSERVATIONS),
+            '/robot1/observation': (ObservationMessage, self._timed(self.observations), OBSERVATIONS),
+            '/robot1/episode': (EpisodeMessage, self.episodes.append, EVENTS),
+        }
+        for topic, (kind, callback, quality) in take.items():
+            self._node.create_subscription(kind, topic, callback, quality)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+        self._thread = threading.Thread(target=self._executor.spin, daemon=True)
+        self._thread.start()
+
+    @staticmethod
+    def _timed(into: list) -> Callable:
+        return lambda message: into.append((time.monotonic(), message))
+
+    def close(self) -> None:
+        self._executor.shutdown()
+        self._thread.join()
+        self._node.destroy_node()
+        self._context.try_shutdown()
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, '-m', 'mtopt_core.cli', 'replay', *arguments],
+            env={**os.environ, 'ROS_DOMAIN_ID': str(self.domain)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    listener = Listener()
+    yield listener
+    listener.close()
+
+
+def test_an_episode_comes_on_its_topics_in_time_with_nothing_lost_or_changed(bag: Path, listener: Listener) -> None:
+    done, _ = listener.start(str(bag)).communicate(timeout=TIMEOUT)
+    assert 'messages' in done
+    deadline = time.monotonic() + 5
+    while len(listener.observations) < 4 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert [episode.phase for episode in listener.episodes] == [EpisodeMessage.PHASE_START, EpisodeMessage.PHASE_END]
+    assert len(listener.images) == len(listener.observations) == 4
+    times = [at for at, _ in listener.observations]
+    np.testing.assert_allclose(np.diff(times), STEP, atol=0.15)
+    with BagReader(bag) as reader:
+        recorded = [message.cdr for message in reader.messages(['/robot1/cameras/main/compressed'])]
+    assert all(bytes(image.data) in cdr for (_, image), cdr in zip(listener.images, recorded, strict=True))
+    assert [message.header.stamp.sec for _, message in listener.observations] == [1, 1, 1, 2]
+
+
+def test_it_is_as_much_faster_as_it_is_told(bag: Path, listener: Listener) -> None:
+    listener.start(str(bag), '--rate', '4').communicate(timeout=TIMEOUT)
+    times = [at for at, _ in listener.observations]
+    assert len(times) == 4
+    assert times[-1] - times[0] == pytest.approx(3 * STEP / 4, abs=0.15)
+
+
+def test_it_begins_again_until_it_is_interrupted(bag: Path, listener: Listener) -> None:
+    process = listener.start(str(bag), str(bag), '--loop', '--rate', '10')
+    deadline = time.monotonic() + TIMEOUT
+    while len(listener.episodes) < 10 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, complaint = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 0, complaint
+    assert len(listener.episodes) >= 10
+
+
+def test_what_cannot_be_played_is_named_before_anything_is(bag: Path, listener: Listener, tmp_path: Path) -> None:
+    def complaint(*arguments: str) -> str:
+        process = listener.start(*arguments)
+        _, told = process.communicate(timeout=TIMEOUT)
+        assert process.returncode != 0
+        assert 'Traceback' not in told
+        return ' '.join(told.split())
+
+    broken = tmp_path / 'broken'
+    shutil.copytree(bag, broken)
+    file = next(broken.glob('*.mcap'))
+    file.write_bytes(file.read_bytes()[:-50])
+    assert f'bag {broken} is truncated; `mtopt bags salvage`' in complaint(str(bag), str(broken))
+    assert 'holds 0 MCAP files' in complaint(str(tmp_path))
+    assert "gone' does" in complaint(str(tmp_path / 'gone'))
+    assert 'equal to 0.01' in complaint(str(bag), '--rate', '0')
+    foreign = BagWriter(tmp_path, 'foreign')
+    foreign.write('/robot1/episode', 'std_msgs/msg/Empty', b'\0\1\0\0\0', 1)
+    foreign.finish()
+    assert 'is std_msgs/msg/Empty here and mtopt_msgs/msg/EpisodeInfo in a bag before' in complaint(
+        str(bag), str(tmp_path / 'foreign')
+    )
+    assert listener.episodes == []
