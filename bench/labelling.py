@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,7 @@ class Pool:
 
     Args:
         root: The data folder.
+        image_size: Side of the detector's images, px.
 
     Attributes:
         rows: The episodes.
@@ -40,13 +41,13 @@ class Pool:
         truth: What is true of each, by id and task.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, image_size: int = IMAGE_SIZE) -> None:
         self.root = root
         catalogue = Catalogue(DataFolder(root))
         with progress_bar(f'Cataloguing {root.name}') as report:
             catalogue.refresh(report)
         self.rows: list[Row] = catalogue.episodes()
-        self.final_images = FinalImages(DataFolder(root), CONFIGURATION.views, IMAGE_SIZE)
+        self.final_images = FinalImages(DataFolder(root), CONFIGURATION.views, image_size)
         with progress_bar(f'Reading {root.name}') as report:
             self.final_images.read({row.episode_id: row.path for row in self.rows}, report)
         self.truth = read_truth(root)
@@ -84,12 +85,19 @@ class Labeller:
             shutil.copy(pool.root / 'catalogue.sqlite', root)
         self._labels_validation()
 
-    def draw(self, per_task: int, rng: np.random.Generator) -> None:
+    def draw(self, per_task: int, rng: np.random.Generator, only: Sequence[str] = ()) -> None:
         """Label training episodes at random until every task has so many labels.
 
         Half of a task's are drawn from episodes that attempted it, where successes are, half from all of its skill.
+
+        Args:
+            per_task: Labels of each task.
+            rng: Source of the choice.
+            only: Tasks that are labelled; all without.
         """
         for t, task in enumerate(self.tasks.tasks):
+            if only and task.name not in only:
+                continue
             attempted = self._free(t) & (self.pool.attempted == task.name)
             wanted = per_task - int(self._of_training(t).sum())
             chosen = rng.permutation(np.flatnonzero(attempted))[: wanted // 2].tolist()
@@ -98,15 +106,25 @@ class Labeller:
             chosen += rng.permutation(np.flatnonzero(rest))[: wanted - len(chosen)].tolist()
             self._label({(row, t) for row in chosen})
 
-    def answer(self, per_task: int, judged: Judgements, rng: np.random.Generator) -> None:
+    def show(self, number: int, rng: np.random.Generator, task: str) -> None:
+        """Label so many successes of a task, and as many failures: what a person shows on purpose."""
+        t = self.tasks.index(task)
+        solved = self.pool.outcomes(self.tasks)[:, t] == 1
+        for kind in (solved, ~solved):
+            self._label({(row, t) for row in rng.permutation(np.flatnonzero(self._free(t) & kind))[:number].tolist()})
+
+    def answer(self, per_task: int, judged: Judgements, rng: np.random.Generator, only: Sequence[str] = ()) -> None:
         """Label what the review queue asks until every task has so many labels.
 
         Args:
             per_task: Labels of each task.
             judged: What the newest detector says of the pool's episodes.
             rng: Of the queue's random questions.
+            only: Tasks that are asked about; all without.
         """
-        for t in range(len(self.tasks)):
+        for t, task in enumerate(self.tasks.names):
+            if only and task not in only:
+                continue
             wanted = per_task - int(self._of_training(t).sum())
             queue = questions(judged, t, self._free(t), rng)
             self._label({(question.row, t) for question, _ in zip(queue, range(wanted), strict=False)})

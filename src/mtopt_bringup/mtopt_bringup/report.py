@@ -15,14 +15,17 @@ from rich.console import Console
 
 from mtopt_bringup import figures
 from mtopt_bringup.cadence import read_cadence, summarise
+from mtopt_bringup.changed_verdicts import compare_newest
 from mtopt_bringup.data_contents import read_contents
 from mtopt_bringup.dataset_summary import Example, examples, growth, mistakes
 from mtopt_bringup.episode_workers import ROBOT
 from mtopt_bringup.evaluation import Evaluation, TaskResult, leaders, rows_of, verdict
 from mtopt_bringup.impersonation_counts import count_impersonated, table_of_counts
 from mtopt_bringup.stages import StageRecord
+from mtopt_core.catalogue import Row
 from mtopt_core.checkpoint import AnyManifest, load_manifest, newest_checkpoint
 from mtopt_core.configuration import MAIN
+from mtopt_core.episode import Verdict
 from mtopt_core.episode_bag import read_episode
 from mtopt_core.errors import ConfigurationError
 from mtopt_core.paths import DataFolder
@@ -107,6 +110,7 @@ def write_report(data: DataFolder, out: Path, stages: Sequence[StageRecord] = ()
     rows, graded, truth = contents.rows, contents.graded, contents.truth
     grown = growth(rows, graded, tasks)
     compared = evaluations(data)
+    compared_detectors = compare_newest(data, rows, tasks)
     cadences = summarise(read_cadence(data))
     page = _template().render(
         folder=data.root.absolute().name,
@@ -127,8 +131,13 @@ def write_report(data: DataFolder, out: Path, stages: Sequence[StageRecord] = ()
         history=[_pooled_row(evaluation, tasks) for evaluation in compared],
         examples=[_picture(example) for example in examples(rows, contents.outcomes, truth, tasks)],
         mistakes=[_picture(example) for example in mistakes(rows, contents.outcomes, truth, tasks, MISTAKES_SHOWN)],
+        comparison_of_detectors=compared_detectors,
+        changes=[]
+        if compared_detectors is None
+        else [(change, _image(change.row)) for change in compared_detectors.examples(MISTAKES_SHOWN)],
         detector=_manifest(data, 'success_detector', DetectorManifest),
         policy=_manifest(data, 'policy', PolicyManifest),
+        **{verdict.name: verdict for verdict in Verdict},
         cadences=[
             (cadence, figures.histogram([1e3 * time for time in cadence.step_times], 'wall time of a step, ms'))
             for cadence in cadences
@@ -184,9 +193,14 @@ class Picture:
 
 
 def _picture(example: Example) -> Picture:
-    final = read_episode(example.row.path).final
+    return Picture(example, _image(example.row))
+
+
+def _image(row: Row) -> str:
+    """Return an episode's final image as an address that holds it."""
+    final = read_episode(row.path).final
     jpeg = final.images.get(MAIN) or next(iter(final.images.values()), b'')
-    return Picture(example, 'data:image/jpeg;base64,' + base64.b64encode(jpeg).decode())
+    return 'data:image/jpeg;base64,' + base64.b64encode(jpeg).decode()
 
 
 def _manifest(data: DataFolder, name: str, kind: type[AnyManifest]) -> AnyManifest | None:

@@ -2,11 +2,13 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 
 import pytest
 
 from mtopt_bringup.cadence import CadenceError, read_cadence, summarise
+from mtopt_bringup.changed_verdicts import compare_newest
 from mtopt_bringup.data_contents import EmptyFolderError
 from mtopt_bringup.dataset_summary import examples, growth, mistakes
 from mtopt_bringup.evaluation import Evaluation, TaskResult
@@ -162,3 +164,32 @@ def test_cadence_is_summed_over_steps_not_averaged_over_episodes(tmp_path):
     cadence_file(data).write_text('{"steps": 3')
     with pytest.raises(CadenceError, match='line 1'):
         read_cadence(data)
+
+
+def test_what_a_newer_detector_says_otherwise_is_counted_and_shown(data, tmp_path):
+    folder = DataFolder(tmp_path / 'copy')
+    shutil.copytree(data.root, folder.root)
+    rows = Catalogue(folder).episodes()
+    assert compare_newest(folder, rows, TASKS) is None, 'there is one detector'
+    store = LabelStore(folder)
+    for number, (episode_id, before) in enumerate(sorted(store.outcomes_by('v1').items())):
+        after = dict(before)
+        if number < 3:
+            old = before['lift-any']
+            new = Verdict.UNSURE if number == 2 else Verdict(1 - old.verdict)
+            after['lift-any'] = Outcome('lift-any', new, 1 - old.probability)
+        store.add(episode_id, DETECTOR, 'v2', after.values())
+    store.close()
+
+    comparison = compare_newest(folder, rows, TASKS)
+    assert (comparison.older, comparison.newer, comparison.episodes) == ('v1', 'v2', 3)
+    assert {one.task for one in comparison.tasks if one.changes} == {'lift-any'}
+    (lift,) = (one for one in comparison.tasks if one.changes)
+    assert (lift.graded, len(lift.changes), lift.count(Verdict.UNSURE)) == (4, 3, 1)
+    assert [change.row.episode_id for change in comparison.examples(1)] == [lift.changes[0].row.episode_id]
+
+    write_report(folder, tmp_path / 'report.html')
+    page = (tmp_path / 'report.html').read_text()
+    assert 'of 3 episodes at least one verdict changed' in words(page)
+    assert re.search(r'lift-any 4 3 \d \d 1', words(page))
+    assert page.count('became') == 3

@@ -308,6 +308,29 @@ class LabelStore:
             found = self._database.execute(query, (DETECTOR, model_version, *tasks, len(tasks)))
             return {episode_id for (episode_id,) in found}
 
+    def detector_versions(self) -> list[str]:
+        """Return the versions of the detector that have graded something, oldest first.
+
+        Raises:
+            LabelError: The store is damaged.
+        """
+        query = 'SELECT DISTINCT model_version FROM outcomes WHERE source = ? ORDER BY model_version'
+        with self._lock, self._errors():
+            return [version for (version,) in self._database.execute(query, (DETECTOR,))]
+
+    def outcomes_by(self, model_version: str) -> dict[str, dict[str, Outcome]]:
+        """Return what one version of the detector said, by episode id and task.
+
+        Raises:
+            LabelError: The store is damaged.
+        """
+        query = 'SELECT episode_id, task, verdict, probability FROM outcomes WHERE source = ? AND model_version = ?'
+        found: dict[str, dict[str, Outcome]] = {}
+        with self._lock, self._errors():
+            for episode_id, task, verdict, probability in self._database.execute(query, (DETECTOR, model_version)):
+                found.setdefault(episode_id, {})[task] = Outcome(task, Verdict(verdict), probability)
+        return found
+
     def rename_task(self, old: str, new: str) -> int:
         """Give the outcomes of a task its new name, also when they are restored from the journal.
 
