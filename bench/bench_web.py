@@ -112,7 +112,8 @@ class Visit:
         self._browser.execute_cdp_cmd('Page.addScriptToEvaluateOnNewDocument', {'source': WATCH % CELLS})
         self._browser.get(self._link)
         self._browser.find_element('name', 'who').send_keys('bench\n')
-        self.until(lambda: self._browser.execute_script('return window.opened'))
+        self.until(lambda: '/who' not in self._browser.current_url)
+        self.open_grid()
 
     def close(self) -> None:
         """End both."""
