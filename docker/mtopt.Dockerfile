@@ -13,7 +13,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 COPY . .
 # Installs the Debian packages it needs by itself.
-RUN make setup && rm -rf /var/lib/apt/lists/* /root/.cache
+RUN make setup && rm -rf /var/lib/apt/lists/* ~/.cache
 
 RUN useradd --uid 10001 --create-home mtopt \
     && mkdir /data /models \

@@ -28,8 +28,6 @@ from debian_packages import MissingPackagesError, ensure
 from mtopt_sim.gazebo.installation import MESSAGES, cache_folder, host_installation, installation_in
 
 MIRROR_ENVIRONMENT_VARIABLE = 'MTOPT_DEBIAN_MIRROR'
-DEFAULT_MIRROR = 'http://deb.debian.org/debian'
-ARCHIVE = 'http://archive.debian.org/debian'
 SUITE = 'bullseye'
 PACKAGES = ('gazebo', 'gazebo-plugin-base', 'libgl1-mesa-dri', 'xvfb', 'iproute2', 'protobuf-compiler')
 # Only unpacked: their dependencies are a compiler's worth of headers, and all that is wanted are the .proto files.
@@ -74,7 +72,7 @@ class RootError(Exception):
 
 
 def mirrors() -> list[str]:
-    """Return where to look for Debian's packages: as told, else as this machine's apt does, and in the archive."""
+    """Return where to look for Debian's packages: as told, else as this machine's apt does."""
     given = os.environ.get(MIRROR_ENVIRONMENT_VARIABLE)
     if given:
         return [given]
@@ -84,7 +82,7 @@ def mirrors() -> list[str]:
     found = re.findall(r'^deb\s+(?:\[[^]]*\]\s+)?(\S+/debian)/?\s', text, re.MULTILINE)
     for path in sorted(folder.glob('sources.list.d/*.sources')):
         found += re.findall(r'^URIs:\s*(\S+/debian)/?\s*$', path.read_text(), re.MULTILINE)
-    return list(dict.fromkeys([*found, DEFAULT_MIRROR, ARCHIVE]))
+    return list(dict.fromkeys(found))
 
 
 def mirror_with_suite() -> str:
@@ -101,8 +99,9 @@ def mirror_with_suite() -> str:
         except (urllib.error.URLError, OSError):
             continue
     raise RootError(
-        f'no mirror has Debian {SUITE}: {", ".join(tried)}. Set {MIRROR_ENVIRONMENT_VARIABLE} to one that has, '
-        f'or copy {tarball()} from a machine where it was made'
+        f'no mirror of Debian that apt uses here has {SUITE} ({", ".join(tried) or "it uses none"}). Set '
+        f'{MIRROR_ENVIRONMENT_VARIABLE} to one that has it, or to the archive of ended releases, or copy {tarball()} '
+        'from a machine where it was made'
     )
 
 
