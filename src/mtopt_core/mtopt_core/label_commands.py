@@ -13,8 +13,8 @@ from mtopt_core.episode import Outcome
 from mtopt_core.episode_bag import episode_ids, read_outcomes
 from mtopt_core.errors import BagError
 from mtopt_core.label_import import import_labels
+from mtopt_core.label_rebuild import rebuild as rebuild_labels
 from mtopt_core.label_store import HUMAN, LabelStore
-from mtopt_core.label_store import rebuild as rebuild_labels
 from mtopt_core.paths import DataFolder
 from mtopt_core.progress import progress_bar
 from mtopt_core.tasks import load_tasks

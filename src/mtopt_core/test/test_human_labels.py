@@ -10,7 +10,8 @@ import pytest
 from mtopt_core.episode import Outcome, Verdict
 from mtopt_core.errors import LabelError
 from mtopt_core.human_labels import NONE_SEEN, LabelChange, LabelConflictError
-from mtopt_core.label_store import HUMAN, LabelStore, rebuild
+from mtopt_core.label_rebuild import rebuild
+from mtopt_core.label_store import HUMAN, LabelStore
 from mtopt_core.paths import DataFolder
 
 KEY = ('e1', 'lift-can')

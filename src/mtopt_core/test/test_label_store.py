@@ -12,7 +12,8 @@ import pytest
 
 from mtopt_core.episode import Outcome, Verdict
 from mtopt_core.errors import LabelError
-from mtopt_core.label_store import DETECTOR, HUMAN, SIMULATOR, LabelStore, rebuild
+from mtopt_core.label_rebuild import rebuild
+from mtopt_core.label_store import DETECTOR, HUMAN, SIMULATOR, LabelStore
 from mtopt_core.paths import DataFolder
 from mtopt_core.verdict_query import NOT_JUDGED
 

@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 from mtopt_core.checkpoint import Manifest
 from mtopt_core.episode import Outcome, Verdict
 from mtopt_core.errors import CheckpointError, ConfigurationError, UnknownTaskError
-from mtopt_core.label_store import DETECTOR, HUMAN, LabelStore, rebuild
+from mtopt_core.label_rebuild import rebuild
+from mtopt_core.label_store import DETECTOR, HUMAN, LabelStore
 from mtopt_core.paths import DataFolder
 from mtopt_core.task_commands import app
 from mtopt_core.tasks import TaskSet, load_tasks

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mtopt_core.episode import Verdict
-from mtopt_core.label_store import GradedEpisodes, LabelStore
+from mtopt_core.label_store import LabelStore
+from mtopt_core.outcome_rows import GradedEpisodes
 from mtopt_core.paths import DataFolder
 from mtopt_core.progress import Report, silent
 from mtopt_success_detector.final_images import FinalImages
