@@ -46,7 +46,7 @@ class DetectorPage:
 
     async def build(self) -> None:
         """Fill the page."""
-        versions, troubles = await asyncio.to_thread(read_versions, self._site.checkpoints)
+        versions, troubles = await asyncio.to_thread(read_versions, self._site.checkpoints, self._site.tasks)
         self._versions = {version.name: version for version in versions}
         for trouble in troubles:
             ui.label(trouble).classes('site-trouble')

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mtopt_core.checkpoint import MANIFEST_FILE, load_manifest
 from mtopt_core.errors import CheckpointError
+from mtopt_core.tasks import TaskSet
 from mtopt_success_detector.manifest import DetectorManifest
 
 
@@ -58,11 +59,12 @@ class DetectorVersion:
     cards: dict[str, TaskCard]
 
 
-def read_versions(folder: Path) -> tuple[list[DetectorVersion], list[str]]:
+def read_versions(folder: Path, tasks: TaskSet) -> tuple[list[DetectorVersion], list[str]]:
     """Read all versions, the newest first.
 
     Args:
         folder: Folder of the checkpoints; it need not be there.
+        tasks: The task set, which knows what renamed tasks were called before.
 
     Returns:
         The versions, and why others cannot be read.
@@ -70,7 +72,7 @@ def read_versions(folder: Path) -> tuple[list[DetectorVersion], list[str]]:
     found, troubles = [], []
     for path in sorted(folder.glob(f'*/{MANIFEST_FILE}'), reverse=True):
         try:
-            found.append(_version(path.parent, load_manifest(path.parent, DetectorManifest)))
+            found.append(_version(path.parent, load_manifest(path.parent, DetectorManifest).renamed(tasks)))
         except CheckpointError as error:
             troubles.append(str(error))
     return found, troubles

@@ -13,7 +13,7 @@ from mtopt_web.board_work import BoardWork
 from mtopt_web.detector_versions import DetectorVersion, read_versions
 from mtopt_web.frame import complain, tell
 from mtopt_web.page import Page, Visit
-from mtopt_web.retraining import Retraining
+from mtopt_web.retraining import Progress, Retraining
 from mtopt_web.review import review_queue
 from mtopt_web.site import Site
 
@@ -38,7 +38,7 @@ class ReviewPage:
     def __init__(self, visit: Visit) -> None:
         self._visit, self._site = visit, visit.site
         self._training = _trainings.setdefault(visit.site, Retraining(visit.site))
-        self._running = self._training.progress.running
+        self._seen: Progress | None = None
 
     async def build(self) -> None:
         """Fill the page."""
@@ -74,7 +74,10 @@ class ReviewPage:
             complain(error)
 
     def _look(self) -> None:
-        progress = self._training.progress
+        progress, before = self._training.progress, self._seen
+        if progress == before:
+            return
+        self._seen = progress
         self._bar.value = progress.done / progress.steps
         self._bar.set_visibility(progress.running)
         self._train.set_enabled(not progress.running)
@@ -83,10 +86,9 @@ class ReviewPage:
         elif progress.trouble:
             self._told.text = f'Nothing was trained: {progress.trouble}'
         elif progress.version:
-            self._told.text = _difference(read_versions(self._site.checkpoints)[0], progress.version)
-        if self._running and not progress.running and progress.version:
+            self._told.text = _difference(read_versions(self._site.checkpoints, self._site.tasks)[0], progress.version)
+        if before is not None and before.running and not progress.running and progress.version:
             tell('The training is over. “Ask again” asks what the new version finds hard.')
-        self._running = progress.running
 
 
 def _difference(versions: list[DetectorVersion], name: str) -> str:

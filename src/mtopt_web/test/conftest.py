@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -137,9 +139,9 @@ class Server:
         return headers['set-cookie'].partition(';')[0]
 
 
-@pytest.fixture(scope='session')
-def start_on() -> Iterator[Callable[..., Server]]:
-    """Return what starts a server on a data folder; whatever is left running is stopped."""
+@contextmanager
+def starting() -> Iterator[Callable[..., Server]]:
+    """Yield what starts a server on a data folder; whatever is left running is stopped."""
     servers: list[Server] = []
 
     def start(data: DataFolder, *options: str) -> Server:
@@ -152,19 +154,18 @@ def start_on() -> Iterator[Callable[..., Server]]:
             server.stop()
 
 
+@pytest.fixture(scope='session')
+def start_on() -> Iterator[Callable[..., Server]]:
+    """Return what starts a server on a data folder."""
+    with starting() as start:
+        yield start
+
+
 @pytest.fixture
-def start(data: DataFolder, start_on: Callable[..., Server]) -> Iterator[Callable[..., Server]]:
+def start(data: DataFolder) -> Iterator[Callable[..., Server]]:
     """Return what starts a server on the test's data folder."""
-    servers: list[Server] = []
-
-    def start(*options: str) -> Server:
-        servers.append(start_on(data, *options))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        if server.process.poll() is None:
-            server.stop()
+    with starting() as start:
+        yield partial(start, data)
 
 
 @pytest.fixture
