@@ -19,7 +19,7 @@ from labelling import Labeller, Pool, configuration
 from rich.console import Console
 from rich.table import Table
 
-from mtopt_core.checkpoint import load_manifest, newest_checkpoint
+from mtopt_core.checkpoint import find_checkpoint, load_manifest, newest_checkpoint
 from mtopt_core.label_store import HUMAN
 from mtopt_core.progress import progress_bar
 from mtopt_core.tasks import TaskSet
@@ -82,6 +82,18 @@ def curve(
     for branch, stages in figures.items():
         if 300 in stages:
             show_bars(stages[300], f'{branch}, 300 labels per task')
+
+
+@app.command()
+def measure(
+    folder: Folder, checkpoint: Annotated[Path, typer.Option(help='A detector, or a folder of them: the newest.')]
+) -> None:
+    """Print the figures of a detector trained by `mtopt detector train`, on all test episodes, beside the bars."""
+    torch.set_num_threads(1)
+    path = find_checkpoint(checkpoint)
+    size = load_manifest(path, DetectorManifest).network.image_size
+    title = f'{path.name}, {size} px'
+    show_bars(measure_on(path, Pool(folder / 'test', size), KNOWN, title), title)
 
 
 @app.command()
