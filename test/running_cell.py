@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import rclpy
-from rclpy.action import ActionClient
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from std_srvs.srv import Trigger
@@ -23,6 +22,7 @@ from mtopt_bringup.launcher import Launcher
 from mtopt_core.paths import DataFolder
 from mtopt_msgs.action import CollectEpisode
 from mtopt_msgs.msg import Action, CollectorStatus
+from mtopt_node.calls import ThreadedActionClient
 from mtopt_node.qos import LATCHED
 
 START_TIMEOUT = 180.0
@@ -52,7 +52,7 @@ class RunningCell:
         self._executor.add_node(self._node)
         self._thread = threading.Thread(target=self._executor.spin, daemon=True)
         self._thread.start()
-        self._client = ActionClient(self._node, CollectEpisode, '/robot1/collector/collect')
+        self._client = ThreadedActionClient(self._node, CollectEpisode, '/robot1/collector/collect')
         if not self._client.wait_for_server(START_TIMEOUT):
             # Leaving without this would leave an endless collection behind.
             self.__exit__()

@@ -7,7 +7,6 @@ import time
 import numpy as np
 import pytest
 import rclpy
-from rclpy.action import ActionClient
 
 from mtopt_bringup.graph import GraphOptions, Simulator, graph
 from mtopt_bringup.launcher import Launcher
@@ -19,6 +18,7 @@ from mtopt_core.label_store import SIMULATOR, LabelStore
 from mtopt_core.paths import DataFolder
 from mtopt_core.tasks import load_tasks
 from mtopt_msgs.action import CollectEpisode
+from mtopt_node.calls import ThreadedActionClient
 from mtopt_policy.action_space import ActionSpace
 from mtopt_policy.scripted import ScriptedPolicy
 from mtopt_sim.cell import Cell
@@ -34,7 +34,7 @@ class Cellmate:
         self.launcher = launcher
         rclpy.init(domain_id=domain)
         self.node = rclpy.create_node('cellmate')
-        self.client = ActionClient(self.node, CollectEpisode, '/robot1/collector/collect')
+        self.client = ThreadedActionClient(self.node, CollectEpisode, '/robot1/collector/collect')
 
     def collect(self, task, seed):
         assert self.client.wait_for_server(START_TIMEOUT), [node.log.read_text() for node in self.launcher.nodes]

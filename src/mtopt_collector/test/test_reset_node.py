@@ -3,11 +3,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from rclpy.action import ActionClient
 
 from mtopt_core.description.cell_table import CELL
 from mtopt_msgs.action import ResetScene
 from mtopt_msgs.srv import MoveTo, ResetCell
+from mtopt_node.calls import ThreadedActionClient
 from mtopt_node.conversions import stamp_of, time_of
 
 SECOND = 1_000_000_000
@@ -26,7 +26,7 @@ class Cell:
             graph.node.create_service(ResetCell, 'simulator/reset', self._reset)
             graph.node.create_service(MoveTo, 'arm_controller/move_to', self._move)
         graph.start('reset', 'mtopt_collector.reset_node', simulated=simulated)
-        self._client = ActionClient(graph.node, ResetScene, 'reset/scene')
+        self._client = ThreadedActionClient(graph.node, ResetScene, 'reset/scene')
         assert self._client.wait_for_server(20)
 
     def _reset(self, request: ResetCell.Request, response: ResetCell.Response) -> ResetCell.Response:

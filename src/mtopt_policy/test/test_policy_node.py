@@ -18,7 +18,6 @@ import pytest
 import rclpy
 import torch
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.action import ActionClient
 from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import CompressedImage
@@ -30,6 +29,7 @@ from mtopt_core.images import encode_jpeg
 from mtopt_core.tasks import load_tasks
 from mtopt_msgs import msg
 from mtopt_msgs.action import RunPolicy
+from mtopt_node.calls import ThreadedActionClient
 from mtopt_node.conversions import header, observation_to_message, stamp_of, time_of
 from mtopt_node.qos import COMMANDS, LATCHED, OBSERVATIONS
 from mtopt_policy.action_space import ActionSpace
@@ -64,7 +64,7 @@ class PlayedCell:
             camera: self.node.create_publisher(CompressedImage, f'cameras/{camera}/compressed', OBSERVATIONS)
             for camera in CAMERAS
         }
-        self._client = ActionClient(self.node, RunPolicy, 'policy/run')
+        self._client = ThreadedActionClient(self.node, RunPolicy, 'policy/run')
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
         self._thread = threading.Thread(target=self._executor.spin, daemon=True)

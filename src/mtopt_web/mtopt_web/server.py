@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -59,6 +60,8 @@ def serve(site: Site, pages: Sequence[Page], port: int, told: Callable[[str], No
     listener = _listen(port)
     port = listener.getsockname()[1]
     access = Access(_application(site, pages), port)
+    # NiceGUI looks at every object there is for its server, and torch warns of being looked at.
+    warnings.filterwarnings('ignore', '`torch.distributed', FutureWarning)
     config = uvicorn.Config(access, log_level='warning', timeout_graceful_shutdown=STOP_TIMEOUT)
     link = f'http://{HOST}:{port}/?{KEY}={access.key}'
     # uvicorn has ended everything in order by then, and raises Ctrl-C once more.
