@@ -185,7 +185,7 @@ def test_targets_do_not_depend_on_how_many_are_searched_at_once(monkeypatch):
     bellman = updater(PeakedQ(3.0, 0.5), PeakedQ(1.0, -0.5), MOVE_ONLY)
     brightness = list(range(0, 200, 20))
     together = label(bellman, [True] * 10, [1] * 10, states(brightness, [0] * 10))
-    monkeypatch.setattr(bellman_updater, 'AT_ONCE', 3)
+    monkeypatch.setattr(bellman_updater, 'AT_ONCE', {'cpu': 3})
     np.testing.assert_allclose(
         label(bellman, [True] * 10, [1] * 10, states(brightness, [0] * 10)), together, atol=0.005
     )

@@ -33,8 +33,9 @@ from mtopt_policy.learner.batches import Examples, States, UnlabelledTransitions
 from mtopt_policy.learner.target_networks import TargetNetworks
 from mtopt_policy.learner.train_buffer import LabelledTransitions
 
-AT_ONCE = 128
-"""Searches at a time: of more at once the samples' maps would not stay in a CPU's cache."""
+AT_ONCE = {'cpu': 128, 'cuda': 2048}
+"""Searches at a time, by device: of more at once the samples' maps would not stay in a CPU's cache; a GPU waits for each
+of many small kernels."""
 
 
 class BellmanUpdater:
@@ -104,10 +105,10 @@ class BellmanUpdater:
         states = states.to(self._precision.device)
         images = self._precision.floats(states.images)
         places, tasks = examples.on(self._precision.device)
-        values = []
+        values, at_once = [], AT_ONCE[self._precision.device.type]
         with self._precision.autocast():
             features, others = (network.tower(images) for network in (self._targets.averaged, self._targets.lagged))
-            for of, task in zip(places.split(AT_ONCE), tasks.split(AT_ONCE), strict=True):
+            for of, task in zip(places.split(at_once), tasks.split(at_once), strict=True):
                 state = states.state[of]
                 candidates = None if logged is None else logged.to(self._precision.device)[of]
                 actions, logits = self._best(features[of], state, task, candidates, generator)
