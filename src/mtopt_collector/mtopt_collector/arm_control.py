@@ -1,17 +1,21 @@
 """Decides which actions and moves reach the arm, and as which trajectories.
 
-Every trajectory ends at rest, so holding when commands stop means sending nothing: whichever node dies, the arm stands
-still within one step. Limits are the step planner's; what is checked here is time and order.
+Every trajectory is at most one step long and ends at rest, so holding when commands stop means sending nothing:
+whichever node dies, the arm stands still within one step. Longer moves are cut into parts, sent one by one. The limits
+are the step planner's, and checked once more before anything is sent; time and order are checked here.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
 
+from mtopt_collector.command_limits import CommandLimits
 from mtopt_collector.joint_reading import JointReading
 from mtopt_core.episode import Action
 from mtopt_core.errors import ActionError
@@ -23,6 +27,8 @@ SECOND = 1_000_000_000
 CYCLE = 0.02
 # A lock-step simulator may be slower than real time; after this it is taken for gone.
 LOST_AFTER = 5.0
+# rad; an arm that is farther from where the last part of a move ended was held up, or pushed.
+BLOCKED = 0.1
 
 
 class GripperCommand(IntEnum):
@@ -67,18 +73,46 @@ class Command:
     gripper: Trajectory
 
 
+@dataclass(frozen=True)
+class Part:
+    """A part of a move, at most one step long.
+
+    Attributes:
+        expected: `(J,)` rad, where the arm must be when it starts.
+        target: `(J,)` rad, where it ends.
+        duration: s.
+        gripper: Of the finger joint, as long as the part or shorter, then held.
+    """
+
+    expected: np.ndarray
+    target: np.ndarray
+    duration: float
+    gripper: Trajectory
+
+
 class ArmControl:
     """Turns decisions and moves into commands, one at a time.
 
     Args:
         planner: Plans within all limits.
+        limits: What every command is checked against.
+        longest: Longest trajectory, s: the length of a step.
         max_observation_age: Largest age of the observation decided on, against the newest joint state, s.
         joint_state_timeout: Largest wall time since the newest joint state, s; 0 where a lock-step simulator is
             rightly silent between steps.
     """
 
-    def __init__(self, planner: StepPlanner, max_observation_age: float, joint_state_timeout: float) -> None:
+    def __init__(
+        self,
+        planner: StepPlanner,
+        limits: CommandLimits,
+        longest: float,
+        max_observation_age: float,
+        joint_state_timeout: float,
+    ) -> None:
         self._planner = planner
+        self._limits = limits
+        self._longest = longest
         self._max_observation_age = max_observation_age
         self._joint_state_timeout = joint_state_timeout
         self._reading: JointReading | None = None
@@ -132,19 +166,21 @@ class ArmControl:
         if age > self._max_observation_age:
             raise ActionError(f'decided on an observation {age:.2f} s old; at most {self._max_observation_age:g} s')
         planned = self._planner.plan(reading.positions, decision.action, reading.gripper_closed)
+        command = None if decision.action.terminate else self._command(reading, planned.arm, planned.gripper, now)
         self._last = decision
-        if decision.action.terminate:
-            return planned, None
-        return planned, self._command(reading, planned.arm, planned.gripper, now)
+        return planned, command
 
-    def move(self, position: np.ndarray, yaw: float, gripper: GripperCommand, now: float) -> Command:
-        """Plan a move between episodes, the gripper's part first.
+    def plan_move(self, position: np.ndarray, yaw: float, gripper: GripperCommand, now: float) -> list[Part]:
+        """Plan a move between episodes, the gripper's part first; nothing is sent yet.
 
         Args:
             position: `(3,)` m, the tip's goal in the base frame.
             yaw: rad.
             gripper: Carried out before the arm moves.
             now: Steady time, s.
+
+        Returns:
+            The parts to `follow`, each once the one before it has ended.
 
         Raises:
             ActionError: The goal breaks a limit, or the arm moves.
@@ -153,41 +189,70 @@ class ArmControl:
         if reading.stamp < self._rest_at:
             raise ActionError(f'the arm moves until {_seconds(self._rest_at)} s')
         closed = reading.gripper_closed if gripper is GripperCommand.KEEP else gripper is GripperCommand.CLOSE
-        arm = _in_whole_cycles(self._planner.plan_move(reading.positions, position, yaw))
         fingers = self._planner.gripper(closed)
+        parts = []
         if gripper is not GripperCommand.KEEP:
-            arm = _after(fingers.duration, reading.positions, arm)
-        return self._command(reading, arm, _held(fingers, arm.duration), now)
+            parts.append(Part(reading.positions, reading.positions, fingers.duration, fingers))
+        way = self._planner.plan_move(reading.positions, position, yaw)
+        before, since = reading.positions, 0.0
+        for corner, time in zip(way.positions, way.times, strict=True):
+            number = math.ceil(round((time - since) / _whole_cycles(self._longest, math.floor), 6))
+            duration = _whole_cycles((time - since) / number)
+            ends = [before + (corner - before) * part / number for part in range(number + 1)]
+            parts += [Part(here, there, duration, fingers) for here, there in itertools.pairwise(ends)]
+            before, since = corner, time
+        return parts
+
+    def follow(self, part: Part, now: float) -> Command:
+        """Turn the next part of a move into a command, from where the arm is.
+
+        Raises:
+            ActionError: The arm moves, is not where the part before was to bring it, or a limit would be broken.
+        """
+        reading = self._ready(now)
+        if reading.stamp < self._rest_at:
+            raise ActionError(f'the arm moves until {_seconds(self._rest_at)} s')
+        off = np.abs(reading.positions - part.expected)
+        if off.max() > BLOCKED:
+            raise ActionError(
+                f'the arm is blocked or was pushed: joint {int(off.argmax()) + 1} is {off.max():.2f} rad from where '
+                'the move was to bring it; clear its way'
+            )
+        # What the arm lags behind is caught up within the same speeds, by taking a little longer.
+        duration = max(part.duration, self._planner.shortest(reading.positions, part.target))
+        duration = min(_whole_cycles(duration), self._longest)
+        arm = Trajectory.at_rest([duration], part.target[None])
+        return self._command(reading, arm, _held(part.gripper, duration), now)
+
+    def hold(self, now: float) -> Command | None:
+        """Return the command that brings a moving arm to rest where it was last seen; None for one that rests."""
+        reading = self._reading
+        if reading is None or reading.stamp >= self._rest_at:
+            return None
+        arm = Trajectory.at_rest([self._longest], reading.positions[None])
+        return self._command(reading, arm, _held(self._planner.gripper(reading.gripper_closed), self._longest), now)
 
     def _ready(self, now: float) -> JointReading:
         if self._reading is None:
             raise ActionError('no joint state has come yet; is the arm running?')
         if 0 < self._joint_state_timeout < now - self._read_at:
             raise ActionError(f'the newest joint state is {now - self._read_at:.2f} s old; is the arm running?')
+        self._limits.check_start(self._reading.positions)
         if self._reading.stamp < self._rest_at and now > self._given_up_at:
             # The trajectory was lost with a simulator or a driver that died; waiting for its end would be for ever.
             self._rest_at = self._reading.stamp
         return self._reading
 
     def _command(self, reading: JointReading, arm: Trajectory, gripper: Trajectory, now: float) -> Command:
+        self._limits.check(reading.positions, arm, gripper)
         self._rest_at = reading.stamp + round(arm.duration * SECOND)
         self._given_up_at = now + arm.duration + LOST_AFTER
         return Command(reading.stamp, self._rest_at, arm, gripper)
 
 
-def _in_whole_cycles(trajectory: Trajectory) -> Trajectory:
-    """Return a trajectory that takes its last waypoint a little slower, so that it ends with a control cycle."""
-    whole = math.ceil(round(trajectory.duration / CYCLE, 6)) * CYCLE
-    return replace(trajectory, times=np.append(trajectory.times[:-1], whole))
-
-
-def _after(pause: float, positions: np.ndarray, trajectory: Trajectory) -> Trajectory:
-    """Return a trajectory that first stands still at `positions` for a while, s."""
-    return Trajectory(
-        np.append(pause, trajectory.times + pause),
-        np.vstack([positions, trajectory.positions]),
-        np.vstack([np.zeros_like(positions), trajectory.velocities]),
-    )
+def _whole_cycles(seconds: float, to_whole: Callable[[float], int] = math.ceil) -> float:
+    """Return a time as a whole number of control cycles, s, rounded up or as told."""
+    return to_whole(round(seconds / CYCLE, 6)) * CYCLE
 
 
 def _held(fingers: Trajectory, duration: float) -> Trajectory:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import numpy as np
 from rclpy.callback_groups import ReentrantCallbackGroup
 from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool
+from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from mtopt_collector.arm_control import ArmControl, Command, Decision, GripperCommand
-from mtopt_collector.cell_node import CELL_FILE, DISCOVERY_TIMEOUT, CellNode
+from mtopt_collector.arm_control import ArmControl, Command, Decision, GripperCommand, Part
+from mtopt_collector.cell_node import CELL_FILE, DATA_FOLDER, DISCOVERY_TIMEOUT, CellNode
+from mtopt_collector.command_limits import CommandLimits
+from mtopt_collector.emergency_stop import EmergencyStop
 from mtopt_collector.joint_reading import JointStateError
 from mtopt_collector.robot import arm_kinematics, joint_reader
 from mtopt_core.description.cell_table import CELL
@@ -30,14 +35,16 @@ RECORDER = 'recorder'
 
 
 class ArmControllerNode(CellNode):
-    """Answers every `action` with a `step`, and commands the arm by a pair of trajectories of equal length.
+    """Answers every `action` with a `step`, and commands the arm by pairs of trajectories, each at most a step long.
 
-    Holds when commands stop: every trajectory ends at rest and nothing else is ever sent.
+    Holds when commands stop: every trajectory ends at rest and nothing else is ever sent. A true `emergency_stop`, the
+    robot's own or the one of all robots, latches until `~/reset_emergency_stop` is called.
     """
 
     NAME = 'arm_controller'
     PARAMETERS = (
         CELL_FILE,
+        DATA_FOLDER,
         Parameter('max_observation_age', 1.0, 's; actions decided on older observations are rejected', minimum=0.01),
         Parameter(
             'joint_state_timeout',
@@ -54,8 +61,13 @@ class ArmControllerNode(CellNode):
         self._arm_joints = kinematics.joint_names
         self._reader = joint_reader(kinematics)
         self._control = ArmControl(
-            StepPlanner(kinematics, self.cell), self.value('max_observation_age'), self.value('joint_state_timeout')
+            StepPlanner(kinematics, self.cell),
+            CommandLimits(kinematics, self.cell, CELL.arm.finger_open),
+            self.cell.step.duration,
+            self.value('max_observation_age'),
+            self.value('joint_state_timeout'),
         )
+        self._stop = EmergencyStop(Path(self.value('data_folder')) / f'{self.robot}.emergency_stop')
         self._has_driver = False
         self._steps = self.create_publisher(msg.Step, 'step', COMMANDS)
         self._gripper = self.create_publisher(
@@ -64,8 +76,46 @@ class ArmControllerNode(CellNode):
         self._arm = self.create_publisher(JointTrajectory, 'joint_trajectory_controller/joint_trajectory', COMMANDS)
         self.create_subscription(JointState, 'joint_states', self._take_joint_state, COMMANDS)
         self.create_subscription(msg.Action, 'action', self._take_action, COMMANDS)
+        for topic in ('emergency_stop', '/emergency_stop'):
+            self.create_subscription(Bool, topic, self._take_emergency_stop, COMMANDS)
+        self.create_service(Trigger, '~/reset_emergency_stop', self._reset_emergency_stop)
         # A move waits for joint states, which come by callbacks of the other group.
         self.create_service(MoveTo, '~/move_to', self._move_to, callback_group=ReentrantCallbackGroup())
+
+    def activate(self) -> None:
+        """Say whether the emergency stop was engaged before this node was started."""
+        super().activate()
+        self._say_whether_stopped()
+
+    def _take_emergency_stop(self, message: Bool) -> None:
+        # A false one does not release: one publisher that says so by habit must not undo another's alarm.
+        if not message.data:
+            return
+        try:
+            self._stop.engage(f'engaged on {self.resolve_topic_name("emergency_stop")} or /emergency_stop')
+        except OSError as error:
+            self.get_logger().error(f'the emergency stop will not outlive this process: {error}')
+        command = self._control.hold(self.now)
+        if command is not None:
+            self._send(command)
+        self._say_whether_stopped()
+
+    def _reset_emergency_stop(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        try:
+            self._stop.release()
+        except OSError as error:
+            response.message = f'still engaged: {error}'
+            return response
+        self._say_whether_stopped()
+        response.success, response.message = True, 'released; the arm moves when it is told to'
+        return response
+
+    def _say_whether_stopped(self) -> None:
+        if self._stop.reason:
+            service = self.resolve_service_name('~/reset_emergency_stop')
+            self.block(f'emergency stop: {self._stop.reason}; make the cell safe, then call {service}')
+        else:
+            self.block('')
 
     def _take_joint_state(self, message: JointState) -> None:
         try:
@@ -133,6 +183,8 @@ class ArmControllerNode(CellNode):
     def _check_ready(self) -> None:
         if not self.active:
             raise ActionError('the arm controller is not active; activate it')
+        if self._stop.reason:
+            raise ActionError(f'emergency stop: {self._stop.reason}')
         if not self._heard():
             raise ActionError(
                 f'nobody listens to {self._arm.topic_name} or {self._gripper.topic_name}; is the arm running?'
@@ -160,23 +212,27 @@ class ArmControllerNode(CellNode):
         try:
             await self.until(self._heard, DISCOVERY_TIMEOUT)
             self._check_ready()
-            command = self._control.move(
-                np.array(request.position), request.yaw, GripperCommand(request.gripper), self.now
-            )
+            gripper = GripperCommand(request.gripper)
+            for part in self._control.plan_move(np.array(request.position), request.yaw, gripper, self.now):
+                await self._carry_out(part)
         except (ActionError, ValueError) as error:
             response.message = str(error)
             self.report(WARN, f'move refused: {error}')
-            return response
-        self._send(command)
-        patience = command.arm.duration + MOVE_PATIENCE
-        response.success = await self.until(lambda: self._control.at_rest(command.end), patience)
-        response.stamp = time_of(self._control.stamp)
-        if response.success:
-            self.report(OK, 'running')
         else:
-            response.message = f'the arm was not at rest {patience:.1f} s after a move was sent; is its driver running?'
-            self.report(ERROR, response.message)
+            response.success = True
+            self.report(OK, 'running')
+        response.stamp = time_of(self._control.stamp)
         return response
+
+    async def _carry_out(self, part: Part) -> None:
+        """Send a part of a move and wait until the arm is at rest; stopped in between, the next part is not sent."""
+        self._check_ready()
+        command = self._control.follow(part, self.now)
+        self._send(command)
+        if not await self.until(lambda: self._control.at_rest(command.end), MOVE_PATIENCE):
+            raise ActionError(
+                f'the arm was not at rest {MOVE_PATIENCE:g} s after a move was sent; is its driver running?'
+            )
 
 
 def main() -> int:

@@ -31,7 +31,7 @@ class Graph:
 
     def __init__(self, log_folder: Path) -> None:
         self.domain = random.randint(1, 101)
-        self._logs = log_folder
+        self.folder = self._logs = log_folder
         self._processes: dict[str, subprocess.Popen] = {}
         self._heard: list[Subscription] = []
         rclpy.init(domain_id=self.domain)

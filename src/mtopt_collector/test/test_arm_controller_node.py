@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import itertools
 import math
 import time
 
 import numpy as np
 import pytest
+from diagnostic_msgs.msg import DiagnosticArray
 from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool
+from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from mtopt_collector.robot import arm_kinematics
@@ -14,7 +18,7 @@ from mtopt_core.episode import Action
 from mtopt_msgs import msg
 from mtopt_msgs.srv import MoveTo
 from mtopt_node.conversions import action_to_message, header, stamp_of
-from mtopt_node.qos import COMMANDS
+from mtopt_node.qos import COMMANDS, EVENTS
 
 SECOND = 1_000_000_000
 KINEMATICS = arm_kinematics()
@@ -26,6 +30,7 @@ class Arm:
 
     def __init__(self, graph, **parameters) -> None:
         self.graph = graph
+        parameters = {'data_folder': str(graph.folder), **parameters}
         graph.start('arm_controller', 'mtopt_collector.arm_controller_node', **parameters)
         self.steps = graph.listen(msg.Step, 'step', COMMANDS)
         self.grips = graph.listen(JointTrajectory, 'gripper_trajectory_controller/joint_trajectory', COMMANDS)
@@ -105,22 +110,28 @@ def test_an_action_whose_joint_state_never_comes_is_rejected(arm):
     assert 'no joint state at or after' in rejected.reason
 
 
-def test_a_move_is_answered_when_the_arm_is_at_rest(graph, arm):
+def test_a_move_is_answered_when_the_arm_is_at_rest_after_its_last_part(graph, arm):
     # The first answer proves that the joint state has arrived.
     arm.act(SECOND, terminate=True)
     client = graph.node.create_client(MoveTo, 'arm_controller/move_to')
     assert client.wait_for_service(10)
     future = client.call_async(MoveTo.Request(position=[0.5, 0.17, 0.2], yaw=0.5, gripper=MoveTo.Request.CLOSE))
-    graph.wait_until(lambda: arm.moves and arm.grips)
-    assert length(arm.moves[0]) == length(arm.grips[0])
-    assert arm.grips[0].points[-1].positions[0] == 0.0
-    time.sleep(0.1)
-    assert not future.done()
-    end = SECOND + round(length(arm.moves[0]) * SECOND)
-    arm.stand(end, np.array(arm.moves[0].points[-1].positions))
+    end = SECOND
+    for number in itertools.count():
+        graph.wait_until(lambda number=number: future.done() or len(arm.moves) == len(arm.grips) == number + 1)
+        if future.done():
+            break
+        move, grip = arm.moves[number], arm.grips[number]
+        assert length(move) == length(grip) <= 0.5
+        assert grip.points[-1].positions[0] == 0.0
+        end += round(length(move) * SECOND)
+        arm.stand(end, np.array(move.points[-1].positions))
+    assert number > 3
     response = graph.result(future)
-    assert response.success
+    assert response.success, response.message
     assert stamp_of(response.stamp) == end
+    position, _ = KINEMATICS.forward(np.array(move.points[-1].positions))
+    assert np.allclose(position, [0.5, 0.17, 0.2], atol=5e-4)
 
 
 def test_a_move_out_of_the_workspace_is_refused_with_the_reason(graph, arm):
@@ -128,4 +139,59 @@ def test_a_move_out_of_the_workspace_is_refused_with_the_reason(graph, arm):
     response = graph.call(MoveTo, 'arm_controller/move_to', MoveTo.Request(position=[0.5, 0.9, 0.2]))
     assert not response.success
     assert 'workspace' in response.message
+    assert not arm.moves
+
+
+def blocked(diagnostics: list[DiagnosticArray]) -> str:
+    """Return why the arm controller says that nothing can be collected."""
+    values = [pair.value for array in diagnostics for pair in array.status[0].values if pair.key == 'blocked']
+    return values[-1] if values else ''
+
+
+@pytest.mark.parametrize('topic', ['emergency_stop', '/emergency_stop'])
+def test_an_emergency_stop_latches_outlives_the_node_and_needs_an_explicit_reset(graph, arm, topic):
+    diagnostics = graph.listen(DiagnosticArray, '/diagnostics', EVENTS)
+    graph.connect()
+    stop = graph.publisher(Bool, topic, COMMANDS)
+    stop.publish(Bool(data=True))
+    graph.wait_until(lambda: 'emergency stop' in blocked(diagnostics))
+    assert 'emergency stop' in arm.act(SECOND).reason
+    stop.publish(Bool(data=False))
+    move = graph.call(MoveTo, 'arm_controller/move_to', MoveTo.Request(position=[0.5, 0.17, 0.2]))
+    assert not move.success
+    assert 'emergency stop' in move.message
+
+    graph.kill('arm_controller')
+    graph.start('arm_controller', 'mtopt_collector.arm_controller_node', data_folder=str(graph.folder))
+    graph.wait_until(lambda: arm.actions.get_subscription_count() == arm.joint_states.get_subscription_count() == 2)
+    time.sleep(1.0)
+    arm.stand(SECOND)
+    assert 'emergency stop' in arm.act(SECOND, step=1).reason
+    assert not arm.moves
+
+    assert graph.call(Trigger, 'arm_controller/reset_emergency_stop', Trigger.Request()).success
+    graph.wait_until(lambda: not blocked(diagnostics))
+    assert arm.act(SECOND, step=2).accepted
+
+
+def test_an_emergency_stop_holds_a_moving_arm_where_it_was_last_seen(graph, arm):
+    stop = graph.publisher(Bool, 'emergency_stop', COMMANDS)
+    arm.act(SECOND, displacement=np.array([0.1, 0.0, 0.0]))
+    underway = START + 0.01
+    arm.stand(SECOND + SECOND // 4, underway)
+    time.sleep(0.2)
+    stop.publish(Bool(data=True))
+    graph.wait_until(lambda: len(arm.moves) == len(arm.grips) == 2)
+    assert np.allclose(arm.moves[-1].points[-1].positions, underway)
+    assert not any(arm.moves[-1].points[-1].velocities)
+
+
+def test_joints_of_other_names_or_beyond_their_limits_move_nothing(graph, arm):
+    arm.act(SECOND, terminate=True)
+    arm.joint_states.publish(JointState(header=header(2 * SECOND), name=['elbow'], position=[0.0]))
+    assert not arm.act(2 * SECOND, step=1).accepted
+    arm.stand(3 * SECOND, START + 100.0)
+    rejected = arm.act(3 * SECOND, step=2)
+    assert not rejected.accepted
+    assert 'outside its limits' in rejected.reason
     assert not arm.moves

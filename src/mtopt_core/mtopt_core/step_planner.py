@@ -135,14 +135,17 @@ class StepPlanner:
             except KinematicsError as error:
                 raise ActionError(f'move: {error}') from None
             distance = float(np.linalg.norm(corner[:3] - self.kinematics.forward(joints[-1])[0]))
-            slowest_joint = float(np.max(PEAK * np.abs(following - joints[-1]) / self._joint_speed))
-            duration = max(PEAK * distance / self._move_speed, slowest_joint)
+            duration = max(PEAK * distance / self._move_speed, self.shortest(joints[-1], following))
             if duration > 1e-3:
                 times.append(times[-1] + duration)
                 joints.append(following)
         if len(times) == 1:
             return Trajectory.at_rest([self._step.duration], joints[0][None])
         return Trajectory.at_rest(times[1:], np.array(joints[1:]))
+
+    def shortest(self, start: np.ndarray, target: np.ndarray) -> float:
+        """Return the shortest time the joints may take from rest to rest, s; positions `(J,)` rad."""
+        return float(np.max(PEAK * np.abs(target - start) / self._joint_speed))
 
     def _reachable(self, start: np.ndarray, pose: np.ndarray, change: np.ndarray) -> tuple[np.ndarray, float]:
         """Return the joint target and the largest tried share of `change` (dx, dy, dz, dyaw) the joints can do."""
