@@ -19,7 +19,7 @@ from mtopt_collector.episode_recorder import EpisodeRecorder, recorded_topics
 from mtopt_collector.recording import Written
 from mtopt_core.bag import partial_bags, salvage, set_aside
 from mtopt_core.episode import EpisodeInfo, Termination
-from mtopt_core.episode_bag import LATCHED_TOPICS, camera_topic
+from mtopt_core.episode_bag import LATCHED_TOPICS, camera_topic, read_episode
 from mtopt_core.errors import BagBusyError, BagError, DiskFullError
 from mtopt_core.messages import episode_info_from_message
 from mtopt_core.paths import DataFolder
@@ -32,6 +32,9 @@ from mtopt_node.qos import EVENTS, LATCHED, RECORDING, RECORDING_OBSERVATIONS
 
 MEGABYTE = 1_000_000
 READABLE_TIMEOUT = 0.5
+LOOK_PERIOD = 1.0  # s between looks at the room on the disk
+# Of the room an episode needs, this much must be there before collecting goes on: no going back and forth.
+ROOM_REGAINED = 1.25
 CLOSE_TIMEOUT = 5.0
 
 
@@ -43,7 +46,7 @@ class RecorderNode(CellNode):
         CELL_FILE,
         DATA_FOLDER,
         Parameter('queue_megabytes', 64, 'MB of messages that may wait for the disk', minimum=1, maximum=4096),
-        Parameter('minimum_free_megabytes', 200, 'MB that must be free to start an episode', minimum=0),
+        Parameter('minimum_free_megabytes', 200, 'MB of disk below which no episode is started', minimum=0),
         Parameter('final_timeout', 2.0, 's of wall time to wait for the final observation', minimum=0.0, maximum=60.0),
     )
 
@@ -78,6 +81,7 @@ class RecorderNode(CellNode):
             for name, type_name in recorded_topics(self.cell.cameras).items()
         }
         self._episodes = self.create_publisher(msg.EpisodeInfo, 'episode', EVENTS)
+        self.create_timer(LOOK_PERIOD, self._look_at_disk, clock=self.steady)
         # Ending an episode waits for messages that come by callbacks of the other group.
         self.create_service(SetEpisode, '~/set_episode', self._set_episode, callback_group=ReentrantCallbackGroup())
 
@@ -85,6 +89,7 @@ class RecorderNode(CellNode):
         """Say that it listens."""
         super().activate()
         self.report(OK, 'idle', messages=0, dropped=0)
+        self._look_at_disk()
 
     def cleanup(self) -> None:
         """End a running episode as aborted, so that nothing recorded is lost."""
@@ -94,14 +99,37 @@ class RecorderNode(CellNode):
         if self._closing is not None:
             self._closing.result(CLOSE_TIMEOUT)
 
+    def _look_at_disk(self) -> None:
+        """Hold the collection before the disk is full, and let it go on once there is room again."""
+        free = shutil.disk_usage(self._folder).free // MEGABYTE
+        needed = self.value('minimum_free_megabytes')
+        self.figures(free_megabytes=free)
+        if free < needed:
+            self.block(
+                f'only {free} MB are free for bags in {self._folder}; make room: collecting goes on by itself above '
+                f'{round(needed * ROOM_REGAINED)} MB'
+            )
+        elif self.blocked and free >= needed * ROOM_REGAINED:
+            self._salvage()
+            self.block('')
+
     def _salvage(self) -> None:
         for path in partial_bags(self._folder):
             try:
-                self.get_logger().warning(f'a crash cut off an episode; kept what was whole: {salvage(path)}')
+                bag = salvage(path)
+                self.get_logger().warning(f'a crash cut off an episode; kept what was whole: {bag}')
             except (BagBusyError, DiskFullError) as error:
                 self.get_logger().warning(str(error))
             except BagError as error:
                 self.get_logger().warning(f'{error}; now in {set_aside(path, str(error))}')
+            else:
+                self._set_aside_if_empty(bag)
+
+    def _set_aside_if_empty(self, bag: Path) -> None:
+        try:
+            read_episode(bag)
+        except BagError as error:
+            self.get_logger().warning(f'{error}; now in {set_aside(bag, str(error))}')
 
     def _take(self, name: str, cdr: bytes) -> None:
         self._recorder.take(name, cdr)
@@ -139,9 +167,9 @@ class RecorderNode(CellNode):
             return
         if not self.active:
             raise BagError('the recorder is not active; activate it')
-        free = shutil.disk_usage(self._folder).free // MEGABYTE
-        if free < self.value('minimum_free_megabytes'):
-            raise DiskFullError(f'only {free} MB are free for bags in {self._folder}; make room')
+        self._look_at_disk()
+        if self.blocked:
+            raise DiskFullError(self.blocked)
         # Right after the graph was started some nodes may not have found this one yet; their messages would be lost.
         await self.until(self._hears_everyone, DISCOVERY_TIMEOUT)
         self._recorder.start(info)

@@ -1,11 +1,13 @@
 """Writes an episode's messages to its bag from a thread of its own.
 
-Callbacks only append to a bounded queue: a slow disk costs messages that are counted, never a blocked robot.
+Callbacks only append to a bounded queue: a slow disk costs messages that are counted, never a blocked robot. What a
+killed process loses is what waits in the queue, and of what was written at most `FLUSH_PERIOD` or one chunk.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -15,6 +17,8 @@ from typing import NamedTuple
 
 from mtopt_core.bag import BagWriter
 from mtopt_core.errors import BagError
+
+FLUSH_PERIOD = 0.5  # s
 
 
 class RawMessage(NamedTuple):
@@ -92,14 +96,21 @@ class EpisodeWriter:
     def _run(self) -> None:
         error: BagError | None = None
         path: Path | None = None
+        flushed = -FLUSH_PERIOD  # so that what the episode is reaches the disk at once
         for message in self._queued():
             if error is None:
                 try:
-                    self._bag.write(
-                        message.topic, message.type_name, message.cdr, message.stamp, latched=message.latched
-                    )
+                    if message is not None:
+                        self._bag.write(
+                            message.topic, message.type_name, message.cdr, message.stamp, latched=message.latched
+                        )
+                    if time.monotonic() - flushed >= FLUSH_PERIOD:
+                        self._bag.flush()
+                        flushed = time.monotonic()
                 except BagError as broken:
                     error = broken
+            if message is None:
+                continue
             if error is None:
                 self._messages += 1
             else:
@@ -112,13 +123,14 @@ class EpisodeWriter:
                 error = broken
         self._written.set_result(Written(path, self._messages, self.dropped, error))
 
-    def _queued(self) -> Iterator[RawMessage]:
+    def _queued(self) -> Iterator[RawMessage | None]:
+        """Yield messages as they come, and nothing whenever none has come for a while."""
         while True:
             with self._changed:
-                while not self._queue and not self._ended:
-                    self._changed.wait()
-                if not self._queue:
+                if not self._queue and not self._ended:
+                    self._changed.wait(FLUSH_PERIOD)
+                if not self._queue and self._ended:
                     return
-                message = self._queue.popleft()
-                self._waiting -= len(message.cdr)
+                message = self._queue.popleft() if self._queue else None
+                self._waiting -= len(message.cdr) if message else 0
             yield message

@@ -1,21 +1,27 @@
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import subprocess
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from diagnostic_msgs.msg import DiagnosticArray
 from mcap.reader import make_reader
 from mcap_ros2.decoder import DecoderFactory
 from sensor_msgs.msg import CompressedImage, JointState
 
+from mtopt_collector.recording import FLUSH_PERIOD
 from mtopt_core.bag import BagReader, partial_bags
+from mtopt_core.configuration import RecordingConfiguration
 from mtopt_core.description.cell_table import ARM
 from mtopt_core.episode import Action, EpisodeInfo, Observation, Outcome, Termination, Verdict
-from mtopt_core.episode_bag import read_episode, read_outcomes
+from mtopt_core.episode_bag import episode_ids, read_episode, read_outcomes
 from mtopt_core.images import encode_jpeg
 from mtopt_core.message_types import EPISODE_INFO, deserialize
 from mtopt_msgs import msg
@@ -94,6 +100,23 @@ def end_of(bag: Path) -> Any:
     with BagReader(bag) as reader:
         *_, last = reader.messages(['/robot1/episode'])
     return deserialize(last.cdr, EPISODE_INFO)
+
+
+@contextlib.contextmanager
+def small_disk(tmp_path: Path, megabytes: int) -> Iterator[Path]:
+    """Give a file system of that size."""
+    disk = tmp_path / 'disk'
+    disk.mkdir()
+    mounted = subprocess.run(
+        ['mount', '-t', 'tmpfs', '-o', f'size={megabytes}m', 'tmpfs', str(disk)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip('mounting a small disk needs root')
+    try:
+        yield disk
+    finally:
+        # Lazily: the recorder still has it open.
+        subprocess.run(['umount', '--lazy', str(disk)], check=True)
 
 
 @pytest.fixture
@@ -223,12 +246,7 @@ def test_what_a_killed_recorder_had_written_is_salvaged_by_the_next_one(cell):
 
 
 def test_a_full_disk_is_reported_and_recording_goes_on_once_there_is_room(graph, tmp_path):
-    disk = tmp_path / 'disk'
-    disk.mkdir()
-    mounted = subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', str(disk)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip('mounting a small disk needs root')
-    try:
+    with small_disk(tmp_path, megabytes=1) as disk:
         (disk / 'ballast').write_bytes(bytes(700_000))
         cell = Cell(graph, disk)
         noise = np.random.default_rng(1).integers(0, 256, (256, 256, 3), np.uint8)
@@ -240,9 +258,77 @@ def test_a_full_disk_is_reported_and_recording_goes_on_once_there_is_room(graph,
         response = cell.run('episode2', start=9 * SECOND)
         assert (response.error_code, response.error_msg) == (0, '')
         assert len(read_episode(Path(response.bag_path)).steps) == 2
-    finally:
-        graph.stop('recorder')
-        subprocess.run(['umount', str(disk)], check=True)
+
+
+def test_an_episode_much_smaller_than_a_chunk_survives_a_killed_recorder(cell):
+    cell.observe(SECOND)
+    cell.set_episode(START, info(stamp=SECOND))
+    cell.act(SECOND, 0)
+    cell.observe(2 * SECOND)
+    bags = cell.data / 'bags'
+    time.sleep(3 * FLUSH_PERIOD)
+    (partial,) = partial_bags(bags)
+    assert next(partial.glob('*.mcap')).stat().st_size < RecordingConfiguration().chunk_size
+    cell.graph.kill('recorder')
+    cell.start()
+    cell.graph.wait_until(lambda: 'kept what was whole' in cell.graph.log('recorder'))
+    episode = read_episode(bags / 'episode1')
+    assert (len(episode.steps), episode.final.stamp) == (1, 2 * SECOND)
+    assert episode.info.termination is Termination.ABORTED
+    assert episode.info.message == 'cut off before its end'
+
+
+def test_an_episode_killed_before_anything_was_seen_is_set_aside(cell):
+    cell.set_episode(START, info(stamp=SECOND))
+    time.sleep(3 * FLUSH_PERIOD)
+    cell.graph.kill('recorder')
+    cell.start()
+    cell.graph.wait_until(lambda: 'no observation was recorded' in cell.graph.log('recorder'))
+    assert not episode_ids(cell.data / 'bags')
+    assert (cell.data / 'set_aside' / 'episode1' / 'reason.txt').exists()
+
+
+def blocked(diagnostics: list[DiagnosticArray]) -> str:
+    """Return why the recorder says that nothing can be collected."""
+    values = [pair.value for array in diagnostics for pair in array.status[0].values if pair.key == 'blocked']
+    return values[-1] if values else ''
+
+
+def test_a_disk_getting_full_holds_the_collection_and_lets_it_go_on_once_there_is_room(graph, tmp_path):
+    with small_disk(tmp_path, megabytes=30) as disk:
+        cell = Cell(graph, disk, minimum_free_megabytes=10)
+        diagnostics = graph.listen(DiagnosticArray, '/diagnostics', EVENTS)
+        assert cell.run().error_code == SetEpisode.Response.NONE
+        (disk / 'ballast').write_bytes(bytes(22_000_000))
+        graph.wait_until(lambda: 'make room' in blocked(diagnostics))
+        response = cell.set_episode(START, info('episode2'))
+        assert response.error_code == SetEpisode.Response.DISK_FULL
+        assert 'MB are free' in response.error_msg
+        (disk / 'ballast').unlink()
+        graph.wait_until(lambda: not blocked(diagnostics))
+        assert cell.run('episode3', start=9 * SECOND).error_code == SetEpisode.Response.NONE
+
+
+def test_what_a_full_disk_cut_off_is_salvaged_once_there_is_room(graph, tmp_path):
+    noise = np.random.default_rng(1).integers(0, 256, (256, 256, 3), np.uint8)
+    with small_disk(tmp_path, megabytes=4) as disk:
+        cell = Cell(graph, disk, minimum_free_megabytes=1)
+        cell.observe(SECOND, jpeg=encode_jpeg(noise, 95))
+        cell.set_episode(START, info(stamp=SECOND))
+        cell.act(SECOND, 0)
+        cell.observe(2 * SECOND, jpeg=encode_jpeg(noise, 95))
+        time.sleep(3 * FLUSH_PERIOD)
+        with contextlib.suppress(OSError), (disk / 'ballast').open('wb') as ballast:
+            while True:
+                ballast.write(bytes(4096))
+                ballast.flush()
+        cell.act(2 * SECOND, 1)
+        cell.observe(3 * SECOND, jpeg=encode_jpeg(noise, 95))
+        assert cell.set_episode(END, info(steps=2)).error_code == SetEpisode.Response.DISK_FULL
+        time.sleep(1.5)
+        (disk / 'ballast').unlink()
+        graph.wait_until(lambda: episode_ids(disk / 'bags') == ['episode1'])
+        assert len(read_episode(disk / 'bags' / 'episode1').steps) >= 1
 
 
 def test_an_episode_is_not_started_without_room_for_it(graph, tmp_path):

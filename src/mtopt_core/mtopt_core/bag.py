@@ -7,7 +7,7 @@ import fcntl
 import itertools
 import os
 import shutil
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -39,7 +39,7 @@ class BagWriter:
         Args:
             folder: Folder of the bags, made when missing.
             episode_id: Name of the bag.
-            chunk_size: Bytes of a chunk; what is in an unfinished chunk is lost in a crash.
+            chunk_size: Bytes of a chunk; what is in an unfinished chunk is lost in a crash, see `flush`.
 
         Raises:
             BagError: The id cannot name a folder or is taken, or the folder cannot be written.
@@ -82,11 +82,17 @@ class BagWriter:
             self._channels[topic] = self._directory.add_topic(
                 Topic.reliable(topic, type_name, known.definition, known.type_hash, latched)
             )
-        try:
-            self._directory.write(self._channels[topic], stamp_ns, cdr)
-        except OSError as error:
-            self._close()
-            raise _cannot_write(self._path, error) from None
+        self._do(lambda: self._directory.write(self._channels[topic], stamp_ns, cdr))
+
+    def flush(self) -> None:
+        """End the chunk that is being filled: a process that is killed from now on loses nothing written so far.
+
+        Raises:
+            DiskFullError: There is no room left.
+            BagError: The disk fails, or the bag is closed.
+        """
+        self._check_open()
+        self._do(self._directory.end_chunk)
 
     def finish(self) -> Path:
         """Complete the bag, sync it to the disk and give it its name.
@@ -116,6 +122,13 @@ class BagWriter:
         """Throw the unfinished bag away."""
         self._close()
         shutil.rmtree(self._directory.path, ignore_errors=True)
+
+    def _do(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except OSError as error:
+            self._close()
+            raise _cannot_write(self._path, error) from None
 
     def _close(self) -> None:
         self._open = False

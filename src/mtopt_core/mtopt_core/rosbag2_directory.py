@@ -94,6 +94,15 @@ def sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
+class _ChunkWriter(Writer):
+    """An MCAP writer whose chunk can be ended before it has its size."""
+
+    def end_chunk(self) -> None:
+        """Hand what is in the unfinished chunk to the stream."""
+        # The library ends chunks by size only and offers nothing else; the tests of salvaging notice if this changes.
+        self._Writer__finalize_chunk()  # type: ignore[attr-defined]
+
+
 class Rosbag2Directory:
     """A rosbag2 directory being written. Its MCAP file is locked until then, so that nobody salvages it meanwhile."""
 
@@ -113,7 +122,7 @@ class Rosbag2Directory:
         self._name = f'{name}_0.mcap'
         self._file = (path / self._name).open('xb')
         fcntl.flock(self._file, fcntl.LOCK_EX)
-        self._writer = Writer(self._file, chunk_size=chunk_size, compression=CompressionType.NONE)
+        self._writer = _ChunkWriter(self._file, chunk_size=chunk_size, compression=CompressionType.NONE)
         self._writer.start(profile='ros2', library='mtopt')
         self._topics: dict[int, Topic] = {}
         self._schemas: dict[str, int] = {}
@@ -143,6 +152,15 @@ class Rosbag2Directory:
         self._file.flush()
         self._counts[channel] += 1
         self._first, self._last = min(self._first, stamp), max(self._last, stamp)
+
+    def end_chunk(self) -> None:
+        """Hand everything written so far to the operating system: killing this process does not lose it any more.
+
+        Raises:
+            OSError: The disk is full or fails.
+        """
+        self._writer.end_chunk()
+        self._file.flush()
 
     def finish(self) -> None:
         """Write index and metadata.yaml and sync everything to the disk.
