@@ -13,7 +13,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Value = bool | int | float | str
+Value = bool | int | float | str | list[str]
+
+SILENCE = 3.0  # s; a node gives two signs of life per second
+# Gazebo's steps and resets keep its node busy for seconds.
+GAZEBO_SILENCE = 60.0
 
 
 class Simulator(StrEnum):
@@ -38,6 +42,7 @@ class NodeSpec:
         parameters: By name.
         remappings: New topic name by old one.
         leads: Drives the other nodes, so it is stopped before them: they end in order what it has begun.
+        silence: s without a sign of life after which the node is taken for frozen.
     """
 
     package: str
@@ -47,6 +52,7 @@ class NodeSpec:
     parameters: Mapping[str, Value] = field(default_factory=dict)
     remappings: Mapping[str, str] = field(default_factory=dict)
     leads: bool = False
+    silence: float = SILENCE
 
     @property
     def full_name(self) -> str:
@@ -74,6 +80,7 @@ class GraphOptions(BaseModel):
     image_size: Annotated[int, Field(ge=16, description="side of the simulated cameras' images, px")] = 128
     cell_file: Annotated[str, Field(description="the cell's configuration; empty: config/cell.yaml")] = ''
     tasks_file: Annotated[str, Field(description='the task set; empty: config/tasks.yaml')] = ''
+    help_command: Annotated[str, Field(description='run when a robot calls for a person; empty: none')] = ''
 
     @property
     def checkpoints(self) -> Path:
@@ -96,14 +103,17 @@ def _robot(namespace: str, number: int, options: GraphOptions) -> list[NodeSpec]
     clock = {'/clock': f'{namespace}/clock'} if simulated and options.robots > 1 else {}
 
     def node(package: str, name: str, parameters: Mapping[str, Value], executable: str = '') -> NodeSpec:
-        return NodeSpec(package, executable or f'{name}_node', name, namespace, parameters, clock, name == 'collector')
+        silence = simulator_silence if name == 'simulator' else SILENCE
+        executable = executable or f'{name}_node'
+        return NodeSpec(package, executable, name, namespace, parameters, clock, name == 'collector', silence)
 
+    simulator_silence = SILENCE if options.simulator is Simulator.MUJOCO else GAZEBO_SILENCE
     simulator = {**tasks, 'simulator': options.simulator.value, 'image_size': options.image_size}
     started = options.simulator in (Simulator.MUJOCO, Simulator.GAZEBO)
     return [
         *([node('mtopt_sim', 'simulator', simulator)] if started else []),
         node('mtopt_collector', 'camera_ingestion', cell),
-        node('mtopt_collector', 'arm_controller', cell),
+        node('mtopt_collector', 'arm_controller', {**cell, **data, 'joint_state_timeout': 0.0 if simulated else 0.5}),
         node('mtopt_collector', 'recorder', {**cell, **data}),
         node('mtopt_collector', 'reset', {**cell, **tasks, 'simulated': simulated}),
         node(
@@ -121,6 +131,9 @@ def _robot(namespace: str, number: int, options: GraphOptions) -> list[NodeSpec]
                 **tasks,
                 **data,
                 'simulated': simulated,
+                'silence': SILENCE,
+                'simulator_silence': simulator_silence,
+                'help_command': options.help_command,
                 'episodes': options.episodes,
                 'policy': options.policy,
                 'grade_with': options.grade_with,

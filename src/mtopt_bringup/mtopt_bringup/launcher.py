@@ -76,13 +76,25 @@ class Launcher:
         """Stop every node."""
         self.stop()
 
-    def _start(self, spec: NodeSpec) -> RunningNode:
+    def kill(self, node: RunningNode) -> None:
+        """Kill a node, frozen or not, where it still runs."""
+        if node.process.poll() is None:
+            _signal_group(node.process, signal.SIGKILL)
+            node.process.wait()
+
+    def respawn(self, node: RunningNode) -> None:
+        """Start a node again, killed before where it still runs; its log goes on."""
+        self.kill(node)
+        again = self._start(node.spec, again=True)
+        self.nodes = tuple(again if one is node else one for one in self.nodes)
+
+    def _start(self, spec: NodeSpec, again: bool = False) -> RunningNode:
         stem = spec.full_name.strip('/').replace('/', '.')
         parameters = self._logs / f'{stem}.yaml'
         # A file rather than `-p name:=value`: paths and empty strings keep their type.
         parameters.write_text(yaml.safe_dump({'/**': {'ros__parameters': dict(spec.parameters)}}))
         log = self._logs / f'{stem}.log'
-        with log.open('wb') as output:
+        with log.open('ab' if again else 'wb') as output:
             process = subprocess.Popen(
                 [sys.executable, '-m', f'{spec.package}.{spec.executable}', *ros_arguments(spec, parameters)],
                 env=self._environment,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +12,7 @@ from typing import Annotated, Literal
 
 import rclpy
 import typer
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
@@ -23,10 +25,12 @@ from mtopt_bringup.cadence import Cadence, read_cadence, summarise
 from mtopt_bringup.graph import GraphOptions, Simulator, graph
 from mtopt_bringup.interruption import Interruption
 from mtopt_bringup.launcher import Launcher
+from mtopt_bringup.supervisor import Supervisor, silences
 from mtopt_core.errors import MtoptError
+from mtopt_core.heartbeats import Heartbeats
 from mtopt_core.paths import DataFolder
 from mtopt_msgs.msg import CollectorStatus
-from mtopt_node.qos import LATCHED
+from mtopt_node.qos import EVENTS, LATCHED
 
 LOOK_PERIOD = 0.2  # s
 
@@ -99,7 +103,7 @@ def run_graph(options: GraphOptions, logs: Path, console: Console) -> None:
         console: Where to show how it goes.
 
     Raises:
-        NodeDiedError: A node ended by itself.
+        NodeDiedError: A node ended right at its start, or again and again.
         CollectionStoppedError: A robot cannot go on without a person.
     """
     specs = graph(options)
@@ -109,11 +113,12 @@ def run_graph(options: GraphOptions, logs: Path, console: Console) -> None:
         Interruption() as interruption,
         _Display(options, console) as display,
         Launcher(specs, logs, os.environ) as launcher,
-        StatusListener(robots) as statuses,
+        StatusListener(robots, silences(specs)) as statuses,
     ):
+        supervisor = Supervisor(launcher, statuses.heartbeats, time.monotonic())
         while not interruption.requested:
-            launcher.check()
             statuses.listen(LOOK_PERIOD)
+            supervisor.tend(time.monotonic())
             display.show(statuses.newest.values())
             stuck = [one for one in statuses.newest.values() if one.state == one.STATE_NEEDS_PERSON]
             if stuck and options.episodes > 0:
@@ -130,10 +135,16 @@ class StatusListener:
 
     Attributes:
         newest: Each robot's last status, by name; robots not heard of yet are missing.
+        heartbeats: The nodes' signs of life.
+
+    Args:
+        robots: Their names.
+        silence: s after which a node is taken for frozen, by full name.
     """
 
-    def __init__(self, robots: Iterable[str]) -> None:
+    def __init__(self, robots: Iterable[str], silence: Mapping[str, float]) -> None:
         self._robots = tuple(robots)
+        self.heartbeats = Heartbeats(silence)
         self.newest: dict[str, CollectorStatus] = {}
 
     def __enter__(self) -> StatusListener:
@@ -142,6 +153,7 @@ class StatusListener:
         self._node = Node('status')
         for robot in self._robots:
             self._node.create_subscription(CollectorStatus, f'/{robot}/status', partial(self._take, robot), LATCHED)
+        self._node.create_subscription(DiagnosticArray, '/diagnostics', self._hear, EVENTS)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self._node)
         return self
@@ -155,8 +167,15 @@ class StatusListener:
         rclpy.try_shutdown()
 
     def listen(self, seconds: float) -> None:
-        """Take in what arrives, for at most `seconds` of wall time."""
-        self._executor.spin_once(timeout_sec=seconds)
+        """Take in what arrives in `seconds` of wall time."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            self._executor.spin_once(timeout_sec=left)
+
+    def _hear(self, array: DiagnosticArray) -> None:
+        for status in array.status:
+            values = ((pair.key, pair.value) for pair in status.values)
+            self.heartbeats.hear(status.name, values, time.monotonic())
 
     def _take(self, robot: str, status: CollectorStatus) -> None:
         self.newest[robot] = status
@@ -211,6 +230,7 @@ def _sentence(status: CollectorStatus) -> str:
         status.STATE_RUNNING: status.task,
         status.STATE_GRADING: f'grading {status.task}',
         status.STATE_PAUSED: 'paused',
+        status.STATE_WAITING: f'[yellow]waits: {status.message}[/]',
         status.STATE_NEEDS_PERSON: f'[bold red]needs a person: {status.message}[/]',
     }[status.state]
     return f'{status.episodes} episodes, {status.successes} successes; {doing}'

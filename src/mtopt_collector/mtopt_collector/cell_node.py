@@ -114,23 +114,30 @@ class CellNode(Node):
             self._waiting.remove(wait)
             self.destroy_timer(timer)
 
-    async def ask(self, client: Client, request: Any, timeout: float) -> Any:
+    async def ask(
+        self, client: Client, request: Any, timeout: float, given_up: Callable[[], bool] = lambda: False
+    ) -> Any:
         """Call a service and wait, while other callbacks run, for its response.
 
         Args:
             client: In a reentrant group.
             request: What to ask.
             timeout: s of wall time.
+            given_up: True when nobody wants the response any more.
 
         Raises:
-            CallError: The service is not there or does not answer in time.
+            CallError: The service is not there, does not answer in time, or was given up.
         """
         if not await self.until(client.service_is_ready, min(timeout, DISCOVERY_TIMEOUT)):
             raise CallError(f'service {client.srv_name} is not there; is its node running?')
         future = client.call_async(request)
         future.add_done_callback(lambda _: self.recheck())
-        if not await self.until(future.done, timeout):
+        answered = await self.until(lambda: future.done() or given_up(), timeout)
+        if not future.done():
             client.remove_pending_request(future)
+        if given_up():
+            raise CallError(f'service {client.srv_name}: given up, nobody waits for it any more')
+        if not answered:
             raise CallError(f'service {client.srv_name} did not answer within {timeout:g} s; is its node alive?')
         return future.result()
 

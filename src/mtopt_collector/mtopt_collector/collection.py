@@ -33,6 +33,7 @@ class State(IntEnum):
     GRADING = 3
     PAUSED = 4
     NEEDS_PERSON = 5
+    WAITING = 6
 
 
 class Fault(IntEnum):
@@ -53,12 +54,15 @@ class CollectionError(MtoptError):
     Attributes:
         fault: What went wrong.
         needs_person: Trying again is of no use; the message says what to do.
+        passing: Something around the episode broke that is watched over and waited for, such as a node that died; it
+            says nothing about the cell.
     """
 
-    def __init__(self, fault: Fault, message: str, needs_person: bool = False) -> None:
+    def __init__(self, fault: Fault, message: str, needs_person: bool = False, passing: bool = False) -> None:
         super().__init__(message)
         self.fault = fault
         self.needs_person = needs_person
+        self.passing = passing or fault is Fault.CANCELED
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,7 @@ class PolicyRun:
         final_stamp: Of the final observation, ns.
         message: Why it was aborted.
         fault: What went wrong, where something did.
+        passing: As of `CollectionError`.
     """
 
     steps: int
@@ -84,6 +89,7 @@ class PolicyRun:
     final_stamp: int = 0
     message: str = ''
     fault: Fault | None = None
+    passing: bool = False
 
 
 @dataclass(frozen=True)
@@ -236,7 +242,7 @@ class Collection:
         return collected
 
     def _fail(self, error: CollectionError) -> None:
-        self._failures += error.fault is not Fault.CANCELED
+        self._failures += not error.passing
         if error.needs_person:
             self.needs_person = str(error)
         elif self._failures >= self._max_failures:
@@ -277,7 +283,7 @@ class Collection:
         )
         recorded = self._robot.finish_recording(info)
         if run.fault is not None:
-            raise CollectionError(run.fault, run.message)
+            raise CollectionError(run.fault, run.message, passing=run.passing)
         if recorded.missing:
             raise CollectionError(Fault.RECORDER_FAILED, recorded.missing)
         self._announce(State.GRADING, info.task, info.episode_id, '')
@@ -289,7 +295,9 @@ class Collection:
             return self._robot.run_policy(info)
         except CollectionError as error:
             # The policy's node died or hangs. Its bag is closed all the same.
-            return PolicyRun(0, Termination.ABORTED, info.policy, message=str(error), fault=error.fault)
+            return PolicyRun(
+                0, Termination.ABORTED, info.policy, message=str(error), fault=error.fault, passing=error.passing
+            )
 
     def _grade(self, episode_id: str, path: Path) -> list[Outcome]:
         """Grade an episode by its bag: what was recorded is what counts."""

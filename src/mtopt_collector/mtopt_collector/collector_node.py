@@ -6,6 +6,7 @@ import queue
 import secrets
 import sys
 import threading
+import time
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.subscription import Subscription
 from rclpy.task import Future
+from sensor_msgs.msg import CompressedImage
 from std_srvs.srv import Trigger
 
 from mtopt_collector.cadence import append_cadence
@@ -29,8 +32,10 @@ from mtopt_collector.collection import (
     Identity,
     State,
 )
+from mtopt_collector.help_call import HelpCall
 from mtopt_collector.robot_client_node import RobotClientNode
 from mtopt_collector.scheduler import Scheduler
+from mtopt_core.episode_bag import camera_topic
 from mtopt_core.label_store import DETECTOR, SIMULATOR
 from mtopt_core.paths import DataFolder
 from mtopt_core.tasks import load_tasks
@@ -39,11 +44,14 @@ from mtopt_msgs.action import CollectEpisode
 from mtopt_node.conversions import header, outcomes_to_message
 from mtopt_node.node import ERROR, OK, WARN, run
 from mtopt_node.parameters import Parameter
-from mtopt_node.qos import EVENTS, LATCHED
+from mtopt_node.qos import EVENTS, LATCHED, OBSERVATIONS
 
 PAUSE_AFTER_FAILURE = 1.0
 STOP_TIMEOUT = 2.0
 IDLE_PERIOD = 0.1
+SETTLING = 0.5
+LISTENING = 1.0
+UNATTENDED_PERIOD = 5.0
 EVERLASTING = -1
 
 
@@ -72,6 +80,10 @@ class CollectorNode(RobotClientNode):
         Parameter('tries_without_lift', 5, 'lifts without success after which a scene is spent', minimum=1),
         Parameter('grade_with', DETECTOR, 'who grades the final images', choices=(DETECTOR, SIMULATOR, NOBODY)),
         Parameter('max_failures', 3, 'failed episodes in a row after which a person is needed', minimum=1),
+        Parameter('silence', 3.0, 's without a sign of life after which a node is taken for dead', minimum=1.0),
+        Parameter('simulator_silence', 3.0, 'the same of the simulator, which may be busy for longer', minimum=1.0),
+        Parameter('patience', 60.0, 's of waiting for nodes or for room on the disk before a person is called', 1.0),
+        Parameter('help_command', '', 'run when a person is called, and when none is needed any more; see docs'),
     )
 
     def __init__(self) -> None:
@@ -109,9 +121,11 @@ class CollectorNode(RobotClientNode):
         self._requests: queue.Queue[Request] = queue.Queue(maxsize=1)
         self._running: Request | None = None
         self._image_age: float | None = None
+        self._obstacle, self._held_up_at, self._needs_person_at = '', 0.0, 0.0
+        self._help = HelpCall(self.robot, self.value('help_command'), self._data)
+        self._help_requests = self.create_publisher(msg.HelpRequest, 'help', LATCHED)
         self._status = self.create_publisher(msg.CollectorStatus, 'status', LATCHED)
         self._outcomes = self.create_publisher(msg.TaskOutcomes, 'outcomes', EVENTS)
-        self.create_subscription(DiagnosticArray, '/diagnostics', self._take_diagnostics, EVENTS)
         self.create_service(Trigger, '~/pause', self._pause)
         self.create_service(Trigger, '~/resume', self._resume)
         # A goal waits for its result, which the collector's own thread puts there.
@@ -126,7 +140,7 @@ class CollectorNode(RobotClientNode):
         )
 
     def activate(self) -> None:
-        """Start collecting in a thread of its own."""
+        """Start collecting in a thread of its own; what a collector that died before has begun is cancelled."""
         super().activate()
         self._announce(State.IDLE, '', '', '')
         self._stopped.clear()
@@ -167,7 +181,9 @@ class CollectorNode(RobotClientNode):
         response.success, response.message = True, 'going on'
         return response
 
-    def _take_diagnostics(self, array: DiagnosticArray) -> None:
+    def take_diagnostics(self, array: DiagnosticArray) -> None:
+        """Take a node's sign of life, and how old the images are."""
+        super().take_diagnostics(array)
         for status in array.status:
             if status.name == f'/{self.robot}/camera_ingestion':
                 ages = [pair.value for pair in status.values if pair.key == 'image_age']
@@ -192,6 +208,7 @@ class CollectorNode(RobotClientNode):
 
     def _work(self) -> None:
         """Collect until the node is stopped; runs in a thread of its own."""
+        self.cancel_goals()
         while not self._stopped.is_set():
             try:
                 self._turn()
@@ -203,12 +220,11 @@ class CollectorNode(RobotClientNode):
                 self._stopped.wait(PAUSE_AFTER_FAILURE)
 
     def _turn(self) -> None:
-        """Wait for the other nodes, answer a goal, or collect an episode nobody asked for."""
-        missing = self.missing(self.value('grade_with'))
-        if missing:
-            self.report(WARN, f'waiting for {", ".join(missing)}; are their nodes running?')
+        """Wait for what is in the way, answer a goal, or collect an episode nobody asked for."""
+        if self._held_up():
             self._stopped.wait(IDLE_PERIOD)
             return
+        self._try_again_unattended()
         try:
             self._running = self._requests.get(not self._wanted(), IDLE_PERIOD)
             self._answer(self._running)
@@ -217,6 +233,72 @@ class CollectorNode(RobotClientNode):
                 self._collect_unasked()
         finally:
             self._running = None
+
+    def _held_up(self) -> bool:
+        """Return whether something is in the way, and tell when that changes; a person is called in the end."""
+        obstacle = self.obstacle()
+        if obstacle != self._obstacle:
+            if obstacle and not self._obstacle:
+                self._held_up_at = self.now
+            self._obstacle = obstacle
+            if obstacle:
+                self.report(WARN, obstacle)
+                self._announce(State.WAITING, '', '', obstacle)
+            else:
+                # A node that has just come back may not have been found by all others yet.
+                self._stopped.wait(SETTLING)
+                if self._state is State.WAITING:
+                    self.report(OK, 'going on')
+                    self._announce(State.IDLE, '', '', '')
+        if obstacle and self.now - self._held_up_at > self.value('patience'):
+            self._call_for_help(obstacle)
+        elif not self._collection.needs_person:
+            self._call_for_help('')
+        return bool(obstacle)
+
+    def _try_again_unattended(self) -> None:
+        """After a row of failures, try again by itself where nobody can be in the arm's way: in a simulation."""
+        waited = self.now - self._needs_person_at
+        if self._collection.needs_person and self.value('simulated') and waited > UNATTENDED_PERIOD:
+            self._collection.helped()
+            self._announce(State.IDLE, '', '', '')
+
+    def _call_for_help(self, message: str) -> None:
+        """Call for a person, with what the cameras saw last; an empty message: nobody is needed any more."""
+        if message == self._help.message:
+            return
+        images = self._newest_images() if message else {}
+        self._help.call(message, images)
+        self._help_requests.publish(
+            msg.HelpRequest(
+                header=header(time.time_ns(), ''),
+                robot=self.robot,
+                needed=bool(message),
+                message=message,
+                images=[
+                    CompressedImage(header=header(time.time_ns(), name), format='jpeg', data=jpeg)
+                    for name, jpeg in images.items()
+                ],
+            )
+        )
+
+    def _newest_images(self) -> dict[str, bytes]:
+        """Return what each camera saw last, by name; latched, so that listening for a moment is enough."""
+        images: dict[str, bytes] = {}
+
+        def listen(camera: str) -> Subscription:
+            def take(message: CompressedImage) -> None:
+                images[camera] = bytes(message.data)
+
+            return self.create_subscription(CompressedImage, camera_topic(camera), take, OBSERVATIONS)
+
+        subscriptions = [listen(camera) for camera in self.cell.cameras]
+        deadline = self.now + LISTENING
+        while len(images) < len(subscriptions) and self.now < deadline and not self._stopped.wait(IDLE_PERIOD):
+            pass
+        for subscription in subscriptions:
+            self.destroy_subscription(subscription)
+        return images
 
     def _wanted(self) -> bool:
         """Return whether an episode nobody asked for is to be collected."""
@@ -282,7 +364,10 @@ class CollectorNode(RobotClientNode):
         if self._running is not None:
             self._running.handle.publish_feedback(CollectEpisode.Feedback(state=state, task=task))
         if state is State.NEEDS_PERSON:
-            self.report(WARN, f'needs a person: {message}; then call {self.resolve_service_name("~/resume")}')
+            self._needs_person_at = self.now
+            request = f'{message}; then call {self.resolve_service_name("~/resume")}'
+            self.report(WARN, f'needs a person: {request}')
+            self._call_for_help(request)
 
 
 def main() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import numpy as np
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
@@ -54,35 +55,38 @@ class ResetNode(CellNode):
             self._reset,
             callback_group=group,
             goal_callback=lambda _: GoalResponse.ACCEPT if self.active else GoalResponse.REJECT,
-            # A move cannot be stopped half way: the arm comes to rest at its end.
-            cancel_callback=lambda _: CancelResponse.REJECT,
+            cancel_callback=lambda _: CancelResponse.ACCEPT,
         )
 
     async def _reset(self, handle: ServerGoalHandle) -> ResetScene.Result:
         goal, result = handle.request, ResetScene.Result()
+
+        def given_up() -> bool:
+            return bool(handle.is_cancel_requested)
+
         try:
             if goal.skill not in self._skills:
                 raise ResetError(
                     ResetScene.Result.UNKNOWN, f'unknown skill {goal.skill!r}; known: {", ".join(self._skills)}'
                 )
             if goal.kind == ResetScene.Goal.NEW_SCENE:
-                result.stamp = await self._new_scene(goal)
+                result.stamp = await self._new_scene(goal, given_up)
             else:
-                result.stamp = await self._start_pose(goal)
+                result.stamp = await self._start_pose(goal, given_up)
         except ResetError as error:
             result.error_code, result.error_msg = error.code, str(error)
             handle.abort()
             self.report(WARN, str(error))
         except CallError as error:
             result.error_code, result.error_msg = ResetScene.Result.TIMEOUT, str(error)
-            handle.abort()
+            handle.canceled() if given_up() else handle.abort()
             self.report(WARN, str(error))
         else:
             handle.succeed()
             self.report(OK, 'running')
         return result
 
-    async def _new_scene(self, goal: ResetScene.Goal) -> object:
+    async def _new_scene(self, goal: ResetScene.Goal, given_up: Callable[[], bool]) -> object:
         if not self.value('simulated'):
             raise ResetError(
                 ResetScene.Result.NEEDS_PERSON,
@@ -90,17 +94,17 @@ class ResetNode(CellNode):
                 f'/{self.robot}/collector/resume',
             )
         request = ResetCell.Request(seed=goal.seed, skill=goal.skill, holding=goal.holding)
-        response = await self.ask(self._simulator, request, SIMULATOR_TIMEOUT)
+        response = await self.ask(self._simulator, request, SIMULATOR_TIMEOUT, given_up)
         if not response.success:
             raise ResetError(ResetScene.Result.SIMULATOR_FAILED, f'the simulator did not reset: {response.message}')
         return response.stamp
 
-    async def _start_pose(self, goal: ResetScene.Goal) -> object:
+    async def _start_pose(self, goal: ResetScene.Goal, given_up: Callable[[], bool]) -> object:
         region = self._skills[goal.skill].start_region
         position, yaw = start_pose(region, np.random.default_rng(goal.seed))
         gripper = MoveTo.Request.KEEP if goal.holding else MoveTo.Request.OPEN
         request = MoveTo.Request(position=position, yaw=yaw, gripper=gripper)
-        response = await self.ask(self._move, request, MOVE_TIMEOUT)
+        response = await self.ask(self._move, request, MOVE_TIMEOUT, given_up)
         if not response.success:
             raise ResetError(ResetScene.Result.ARM_FAILED, f'the arm did not reach its start pose: {response.message}')
         return response.stamp

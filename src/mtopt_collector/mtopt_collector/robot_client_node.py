@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from action_msgs.srv import CancelGoal
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.client import Client
 from sensor_msgs.msg import CompressedImage
 
 from mtopt_collector.cell_node import CellNode
 from mtopt_collector.collection import CollectionError, Fault, PolicyRun, Recorded
 from mtopt_collector.scheduler import Assignment
 from mtopt_core.episode import EpisodeInfo, Outcome, Termination
+from mtopt_core.heartbeats import Heartbeats
 from mtopt_core.label_store import DETECTOR
 from mtopt_core.message_types import header_stamp
 from mtopt_core.messages import outcomes_from_message
 from mtopt_msgs import msg
 from mtopt_msgs.action import ResetScene, RunPolicy
 from mtopt_msgs.srv import DetectSuccess, SetEpisode
-from mtopt_node.calls import CallError, ThreadedActionClient, call, run_goal
+from mtopt_node.calls import LOOK_PERIOD, CallError, Lost, NodeLostError, ThreadedActionClient, call, run_goal
 from mtopt_node.conversions import episode_info_to_message, stamp_of
 from mtopt_node.node import WARN
-from mtopt_node.qos import OBSERVATIONS
+from mtopt_node.qos import EVENTS, OBSERVATIONS
+
+SIMULATOR, INGESTION, ARM, RECORDER = 'simulator', 'camera_ingestion', 'arm_controller', 'recorder'
+RESET, POLICY, DETECTOR_NODE = 'reset', 'policy', 'success_detector'
+# The nodes a reset and a policy's run depend on, beside the simulator. One that dies cuts them short.
+RESETTING = (RESET, ARM, INGESTION)
+RUNNING = (POLICY, ARM, INGESTION, RECORDER)
 
 RESET_TIMEOUT = 90.0
 RESET_ATTEMPTS = 2
@@ -45,31 +55,87 @@ class RobotClientNode(CellNode):
         self._policy_client = ThreadedActionClient(self, RunPolicy, 'policy/run', callback_group=group)
         self._recorder_client = self.create_client(SetEpisode, 'recorder/set_episode', callback_group=group)
         self._detector_client = self.create_client(DetectSuccess, 'success_detector/detect', callback_group=group)
+        self._goal_cancellers = [
+            self.create_client(CancelGoal, f'{action}/_action/cancel_goal', callback_group=group)
+            for action in ('reset/scene', 'policy/run')
+        ]
+        self._heartbeats = Heartbeats({name: self._silence(name) for name in map(self._full, self._nodes())})
+        self._pids: dict[str, int] = {}
         self._seen = 0
         self._sight = threading.Condition()
         self.create_subscription(msg.Observation, 'observation', self._see, OBSERVATIONS, raw=True)
+        self.create_subscription(DiagnosticArray, '/diagnostics', self.take_diagnostics, EVENTS)
+
+    def cancel_goals(self) -> None:
+        """Cancel whatever reset and policy still do for a collector that died."""
+        for client in self._goal_cancellers:
+            if client.service_is_ready():
+                client.call_async(CancelGoal.Request())  # without an id: all goals
 
     def cancelled(self) -> bool:
         """Return whether the running episode is to be cancelled."""
         return not self.active
 
-    def missing(self, grade_with: str) -> list[str]:
-        """Return the services and actions that are not there yet."""
+    def _nodes(self) -> tuple[str, ...]:
+        """Return the names of the nodes that collecting needs."""
+        simulator = (SIMULATOR,) if self.value('simulated') else ()
+        detector = (DETECTOR_NODE,) if self.value('grade_with') == DETECTOR else ()
+        return (*simulator, INGESTION, ARM, RECORDER, RESET, POLICY, *detector)
+
+    def _full(self, name: str) -> str:
+        return f'/{self.robot}/{name}'
+
+    def _silence(self, full_name: str) -> float:
+        return self.value('simulator_silence' if full_name == self._full(SIMULATOR) else 'silence')
+
+    def take_diagnostics(self, array: DiagnosticArray) -> None:
+        """Take nodes' signs of life."""
+        for status in array.status:
+            self._heartbeats.hear(status.name, ((pair.key, pair.value) for pair in status.values), self.now)
+
+    def obstacle(self) -> str:
+        """Return why nothing can be collected now, in words; empty when it can."""
+        names = [self._full(name) for name in self._nodes()]
         ready = {
             'reset/scene': self._reset_client.server_is_ready(),
             'policy/run': self._policy_client.server_is_ready(),
             'recorder/set_episode': self._recorder_client.service_is_ready(),
-            'success_detector/detect': grade_with != DETECTOR or self._detector_client.service_is_ready(),
+            'success_detector/detect': self.value('grade_with') != DETECTOR or self._detector_client.service_is_ready(),
         }
-        return [name for name, there in ready.items() if not there]
+        missing = [name for name, there in ready.items() if not there]
+        unfound = f'waiting for {", ".join(missing)}; are their nodes running?' if missing else ''
+        return self._heartbeats.silent(names, self.now) or self._heartbeats.blocked(names) or unfound
+
+    def _trouble(self, names: Iterable[str]) -> str:
+        """Return what happened to one of these nodes since the episode's reset began, in words; empty for nothing."""
+        simulator = (SIMULATOR,) if self.value('simulated') else ()
+        full = [self._full(name) for name in (*simulator, *names)]
+        # A disk that gets full is no reason to cut an episode short: there is room for it.
+        blocking = [name for name in full if name != self._full(RECORDER)]
+        pids = {name: pid for name, pid in self._pids.items() if name in full}
+        return (
+            self._heartbeats.silent(full, self.now)
+            or self._heartbeats.replaced(pids)
+            or self._heartbeats.blocked(blocking)
+        )
+
+    def _lost(self, name: str) -> Lost:
+        """Return what tells whether a node that is to answer will never do so, because it died or hangs."""
+        full = self._full(name)
+        pids = self._heartbeats.pids([full])
+        return lambda: self._heartbeats.silent([full], self.now) or self._heartbeats.replaced(pids)
 
     def reset(self, assignment: Assignment) -> int:
         """Make the cell ready and wait for its first observation."""
         # A simulator shows a scene once; right after the graph was started the cameras' reader may miss it.
+        self._pids = self._heartbeats.pids(map(self._full, self._nodes()))
         for _ in range(RESET_ATTEMPTS):
             stamp = self._reset_once(assignment)
             if self._observed(stamp):
                 return stamp
+            trouble = self._trouble(RESETTING)
+            if trouble:
+                raise CollectionError(Fault.RESET_FAILED, trouble, passing=True)
         raise CollectionError(
             Fault.RESET_FAILED,
             f'no observation of the cell came within {OBSERVATION_TIMEOUT:g} s of its reset; '
@@ -79,7 +145,7 @@ class RobotClientNode(CellNode):
     def _reset_once(self, assignment: Assignment) -> int:
         kind = ResetScene.Goal.NEW_SCENE if assignment.new_scene else ResetScene.Goal.KEEP_SCENE
         goal = ResetScene.Goal(kind=kind, skill=assignment.skill, holding=assignment.holding, seed=assignment.seed)
-        result = self._run_goal(Fault.RESET_FAILED, self._reset_client, goal, RESET_TIMEOUT, RESET_TIMEOUT)
+        result = self._run_goal(Fault.RESET_FAILED, self._reset_client, RESETTING, goal, RESET_TIMEOUT, RESET_TIMEOUT)
         if result.error_code != ResetScene.Result.NONE:
             needs_person = result.error_code == ResetScene.Result.NEEDS_PERSON
             raise CollectionError(Fault.RESET_FAILED, result.error_msg, needs_person)
@@ -90,14 +156,14 @@ class RobotClientNode(CellNode):
         response = self._set_episode(info, msg.EpisodeInfo.PHASE_START)
         if response.error_code == SetEpisode.Response.ALREADY_RECORDING:
             request = SetEpisode.Request(info=msg.EpisodeInfo(phase=msg.EpisodeInfo.PHASE_END))
-            self._do(Fault.RECORDER_FAILED, lambda: call(self._recorder_client, request, RECORDER_TIMEOUT))
+            self._call(Fault.RECORDER_FAILED, self._recorder_client, RECORDER, request, RECORDER_TIMEOUT)
             response = self._set_episode(info, msg.EpisodeInfo.PHASE_START)
         _check_recorder(response)
 
     def run_policy(self, info: EpisodeInfo) -> PolicyRun:
         """Run the policy until the episode ends."""
         goal = RunPolicy.Goal(episode_id=info.episode_id, task=info.task, policy=info.policy, seed=info.seed)
-        result = self._run_goal(Fault.POLICY_FAILED, self._policy_client, goal, POLICY_TIMEOUT, POLICY_SILENCE)
+        result = self._run_goal(Fault.POLICY_FAILED, self._policy_client, RUNNING, goal, POLICY_TIMEOUT, POLICY_SILENCE)
         failed = result.error_code != RunPolicy.Result.NONE
         return PolicyRun(
             steps=result.steps,
@@ -123,7 +189,7 @@ class RobotClientNode(CellNode):
             cameras=list(images),
             images=[CompressedImage(format='jpeg', data=jpeg) for jpeg in images.values()],
         )
-        response = self._do(Fault.GRADING_FAILED, lambda: call(self._detector_client, request, GRADING_TIMEOUT))
+        response = self._call(Fault.GRADING_FAILED, self._detector_client, DETECTOR_NODE, request, GRADING_TIMEOUT)
         if response.error_code == DetectSuccess.Response.NO_MODEL:
             self.report(WARN, f'not graded: {response.error_msg}')
             return []
@@ -132,8 +198,13 @@ class RobotClientNode(CellNode):
         return outcomes_from_message(response.outcomes)
 
     def _observed(self, stamp: int) -> bool:
+        """Wait for an observation; in vain when it does not come, or when a node it needs is in trouble."""
+        deadline = self.now + OBSERVATION_TIMEOUT
         with self._sight:
-            return self._sight.wait_for(lambda: self._seen >= stamp, OBSERVATION_TIMEOUT)
+            while not self._sight.wait_for(lambda: self._seen >= stamp, LOOK_PERIOD):
+                if self.now > deadline or self._trouble(RESETTING):
+                    return False
+        return True
 
     def _see(self, cdr: bytes) -> None:
         with self._sight:
@@ -142,29 +213,48 @@ class RobotClientNode(CellNode):
 
     def _set_episode(self, info: EpisodeInfo, phase: int) -> SetEpisode.Response:
         request = SetEpisode.Request(info=episode_info_to_message(info, phase))
-        return self._do(Fault.RECORDER_FAILED, lambda: call(self._recorder_client, request, RECORDER_TIMEOUT))
+        return self._call(Fault.RECORDER_FAILED, self._recorder_client, RECORDER, request, RECORDER_TIMEOUT)
 
-    def _run_goal(self, fault: Fault, client: ThreadedActionClient, goal: Any, timeout: float, silence: float) -> Any:
-        """Run a goal; one whose node is gone, or says nothing for `silence` s, is given up long before its time."""
-        heard = self.now
+    def _run_goal(
+        self,
+        fault: Fault,
+        client: ThreadedActionClient,
+        nodes: tuple[str, ...],
+        goal: Any,
+        timeout: float,
+        silence: float,
+    ) -> Any:
+        """Run a goal of the first of `nodes`; in trouble, or silent for `silence` s, it is given up before its time."""
+        heard, trouble = self.now, ''
 
         def hear(_: Any) -> None:
             nonlocal heard
             heard = self.now
 
         def hopeless() -> bool:
-            return self.cancelled() or not client.server_is_ready() or self.now - heard > silence
+            nonlocal trouble
+            trouble = trouble or self._trouble(nodes)
+            return bool(trouble) or self.cancelled() or self.now - heard > silence
 
-        return self._do(fault, lambda: run_goal(client, goal, timeout, hear, hopeless))
-
-    def _do(self, fault: Fault, action: Callable[[], Any]) -> Any:
         try:
-            return action()
+            result = run_goal(client, goal, timeout, hear, hopeless, self._lost(nodes[0]))
         except CallError as error:
-            raise CollectionError(fault, str(error)) from None
+            passing = bool(trouble) or isinstance(error, NodeLostError)
+            raise CollectionError(fault, trouble or str(error), passing=passing) from None
+        if trouble:
+            raise CollectionError(fault, trouble, passing=True)
+        return result
+
+    def _call(self, fault: Fault, client: Client, name: str, request: Any, timeout: float) -> Any:
+        """Call a service of a node."""
+        try:
+            return call(client, request, timeout, self._lost(name))
+        except CallError as error:
+            raise CollectionError(fault, str(error), passing=isinstance(error, NodeLostError)) from None
 
 
 def _check_recorder(response: SetEpisode.Response) -> None:
     if response.error_code != SetEpisode.Response.NONE:
+        # A full disk is waited for: the recorder says in its diagnostics when there is room again.
         full = response.error_code == SetEpisode.Response.DISK_FULL
-        raise CollectionError(Fault.RECORDER_FAILED, response.error_msg, needs_person=full)
+        raise CollectionError(Fault.RECORDER_FAILED, response.error_msg, passing=full)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,10 @@ from mtopt_core.errors import MtoptError
 
 class CallError(MtoptError):
     """A service or an action of another node is missing, refused or does not answer."""
+
+
+class NodeLostError(CallError):
+    """The node that was to answer died or hangs."""
 
 
 class ThreadedActionClient(ActionClient):
@@ -49,7 +54,18 @@ class ThreadedActionClient(ActionClient):
         await super().execute(taken_data)
 
 
-def wait_for(future: Future, timeout: float, what: str) -> Any:
+# Asked while waiting: why the answer will never come, empty while it may. A dead server stays in DDS for a while.
+Lost = Callable[[], str]
+
+LOOK_PERIOD = 0.1  # s
+STOPPING = 5.0  # s that a cancelled goal may take to end
+
+
+def _never() -> str:
+    return ''
+
+
+def wait_for(future: Future, timeout: float, what: str, lost: Lost = _never) -> Any:
     """Wait for a future that another thread of the executor completes.
 
     Only from a callback in a reentrant group of a node with several threads, or from a thread outside the executor.
@@ -58,28 +74,37 @@ def wait_for(future: Future, timeout: float, what: str) -> Any:
         future: What to wait for.
         timeout: s of wall time.
         what: Named in the error.
+        lost: Ends the waiting early.
 
     Raises:
-        CallError: No answer came in time.
+        NodeLostError: No answer will come.
+        CallError: None came in time.
     """
     done = threading.Event()
     future.add_done_callback(lambda _: done.set())
-    if not done.wait(timeout):
-        future.cancel()
-        raise CallError(f'{what} did not answer within {timeout:g} s; is its node alive?')
+    deadline = time.monotonic() + timeout
+    while not done.wait(LOOK_PERIOD):
+        reason, late = lost(), time.monotonic() > deadline
+        if reason or late:
+            future.cancel()
+        if reason:
+            raise NodeLostError(f'{what}: {reason}')
+        if late:
+            raise CallError(f'{what} did not answer within {timeout:g} s; is its node alive?')
     return future.result()
 
 
-def call(client: Client, request: Any, timeout: float) -> Any:
+def call(client: Client, request: Any, timeout: float, lost: Lost = _never) -> Any:
     """Call a service and wait for its response.
 
     Raises:
+        NodeLostError: No answer will come.
         CallError: The service is not there or does not answer in time.
     """
     what = f'service {client.srv_name}'
     if not client.wait_for_service(timeout):
         raise CallError(f'{what} is not there after {timeout:g} s; is its node running?')
-    return wait_for(client.call_async(request), timeout, what)
+    return wait_for(client.call_async(request), timeout, what, lost)
 
 
 def run_goal(
@@ -88,6 +113,7 @@ def run_goal(
     timeout: float,
     feedback: Callable[[Any], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
+    lost: Lost = _never,
 ) -> Any:
     """Send a goal and wait for its result; on a timeout or a cancel the goal is cancelled.
 
@@ -97,27 +123,32 @@ def run_goal(
         timeout: s of wall time for the whole goal.
         feedback: Called with each feedback message.
         cancelled: Asked now and then; true cancels the goal and waits for its result.
+        lost: Ends the waiting early, without a result.
 
     Raises:
+        NodeLostError: No result will come.
         CallError: The action is not there, refuses the goal or does not finish in time.
     """
     what = f'action {client._action_name}'
     if not client.wait_for_server(min(timeout, 10.0)):
         raise CallError(f'{what} is not there; is its node running?')
     callback = None if feedback is None else lambda message: feedback(message.feedback)
-    handle = wait_for(client.send_goal_async(goal, feedback_callback=callback), min(timeout, 10.0), what)
+    handle = wait_for(client.send_goal_async(goal, feedback_callback=callback), min(timeout, 10.0), what, lost)
     if not handle.accepted:
         raise CallError(f'{what} refused the goal; it may be busy')
     result = handle.get_result_async()
     done = threading.Event()
     result.add_done_callback(lambda _: done.set())
-    waited = 0.0
+    deadline = time.monotonic() + timeout
     asked = False
-    while not done.wait(0.1):
-        waited += 0.1
-        if not asked and (waited > timeout or (cancelled is not None and cancelled())):
+    while not done.wait(LOOK_PERIOD):
+        reason, late = lost(), time.monotonic() > deadline
+        if reason:
             handle.cancel_goal_async()
-            asked, timeout = True, waited + 5.0
-        elif asked and waited > timeout:
+            raise NodeLostError(f'{what}: {reason}')
+        if not asked and (late or (cancelled is not None and cancelled())):
+            handle.cancel_goal_async()
+            asked, deadline = True, time.monotonic() + STOPPING
+        elif asked and late:
             raise CallError(f'{what} did not finish, nor stop when cancelled; restart its node')
     return result.result().result

@@ -8,6 +8,7 @@ which leave a cell without a word about why.
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -17,6 +18,8 @@ from typing import Any, ClassVar
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
 from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -25,13 +28,15 @@ from rclpy.subscription import Subscription
 
 from mtopt_core import environment
 from mtopt_core.errors import ConfigurationError, MtoptError
+from mtopt_core.heartbeats import BLOCKED, PID
 from mtopt_node.parameters import Parameter, Value
 from mtopt_node.qos import COMMANDS
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
 AUTOSTART = Parameter('autostart', True, 'configure and activate at start, without a lifecycle manager')
-DIAGNOSTICS_PERIOD = 1.0  # s
+# The sign of life by which others know that a node is alive and its callbacks run.
+DIAGNOSTICS_PERIOD = 0.5  # s
 
 
 class Node(LifecycleNode):
@@ -58,10 +63,12 @@ class Node(LifecycleNode):
                 )
         self._level: bytes = OK
         self._message = 'starting'
-        self._values: dict[str, Any] = {}
+        self._values: dict[str, Any] = {PID: os.getpid()}
         self._health_lock = threading.Lock()
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', COMMANDS)
-        self.create_timer(DIAGNOSTICS_PERIOD, self._publish_diagnostics)
+        # Steady: a sign of life must not wait for a clock that somebody sets back.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(DIAGNOSTICS_PERIOD, self._publish_diagnostics, clock=steady)
 
     def configure(self) -> None:
         """Acquire what the node needs: files, models, publishers, subscriptions."""
@@ -104,6 +111,24 @@ class Node(LifecycleNode):
         if changed:
             self._log(level, message)
             self._publish_diagnostics()
+
+    @property
+    def blocked(self) -> str:
+        """Why nothing can be collected because of this node; empty while it can."""
+        return str(self._values.get(BLOCKED, ''))
+
+    def block(self, reason: str) -> None:
+        """Say that nothing can be collected because of this node, and why; empty: now it can.
+
+        Beside the health, which every message may change: this stays until it is taken back.
+        """
+        with self._health_lock:
+            changed = self._values.get(BLOCKED, '') != reason
+            self._values[BLOCKED] = reason
+        if changed and reason:
+            self.report(ERROR, reason)
+        elif changed:
+            self.report(OK, 'running')
 
     def _log(self, level: bytes, message: str) -> None:
         # rclpy refuses a logging call whose severity changes at the same line of code.
