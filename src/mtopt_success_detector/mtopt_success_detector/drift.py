@@ -78,16 +78,17 @@ class DriftMonitor:
         self._verdicts: dict[str, deque[Verdict]] = defaultdict(lambda: deque(maxlen=window))
         self._distances: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=window))
 
-    def add(self, task: str, verdict: Verdict, distance: float) -> None:
+    def add(self, task: str, verdict: Verdict, distance: float | None = None) -> None:
         """Take in a grading of an episode of the task's skill.
 
         Args:
             task: Its name.
             verdict: What the detector said.
-            distance: Of the features.
+            distance: Of the features; None where only the verdict is known, which alone is watched then.
         """
         self._verdicts[task].append(verdict)
-        self._distances[task].append(distance)
+        if distance is not None:
+            self._distances[task].append(distance)
 
     def alarms(self) -> list[str]:
         """Return a sentence for everything that moved, which begins with the task's name."""
@@ -110,6 +111,8 @@ class DriftMonitor:
                     f'{now:.0%} of the last {number} verdicts are {verdict.name.lower()}, {before:.0%} when it was '
                     'trained'
                 )
+        if len(self._distances[task]) < FEWEST:
+            return found
         logarithms = np.log(list(self._distances[task]))
         change = float(logarithms.mean()) - reference.distance
         error = reference.distance_spread * math.sqrt(1 / len(logarithms) + 1 / reference.episodes)

@@ -8,9 +8,12 @@ from typing import Any
 from nicegui import ui
 
 from mtopt_core.episode_search import EpisodeFilter, Judged
+from mtopt_core.errors import MtoptError
 from mtopt_web.board_work import BoardWork
 from mtopt_web.detector_versions import DetectorVersion, TaskCard, read_versions
 from mtopt_web.drawings import calibration_curve, label_counts
+from mtopt_web.drift_watch import drift_of
+from mtopt_web.frame import complain
 from mtopt_web.page import Page, Visit
 
 NONE = ''
@@ -48,8 +51,10 @@ class DetectorPage:
         """Fill the page."""
         versions, troubles = await asyncio.to_thread(read_versions, self._site.checkpoints, self._site.tasks)
         self._versions = {version.name: version for version in versions}
+        if versions:
+            troubles += [_alarm(moved) for moved in await self._moved(versions[0])]
         for trouble in troubles:
-            ui.label(trouble).classes('site-trouble')
+            ui.label(trouble).classes('site-trouble').props('role=alert')
         if not versions:
             ui.label(
                 f'There is no detector in {self._site.checkpoints} yet. Label some episodes, then press “Train” on '
@@ -87,6 +92,13 @@ class DetectorPage:
         await self._show()
         self._work.follow()
 
+    async def _moved(self, version: DetectorVersion) -> list[str]:
+        try:
+            return await asyncio.to_thread(drift_of, self._site, version)
+        except MtoptError as error:
+            complain(error)
+            return []
+
     async def _show(self, *_event: Any) -> None:
         version = self._versions[self._version.value]
         other = self._versions.get(self._other.value)
@@ -98,6 +110,10 @@ class DetectorPage:
         self._curve.content = calibration_curve(curves)
         self._counts.content = label_counts(version.cards)
         await self._work.open(EpisodeFilter(task, skill=self._site.tasks[task].skill, judged=Judged.DISAGREEMENT))
+
+
+def _alarm(moved: str) -> str:
+    return f'{moved}. Label what the page Review asks about this task, and train again.'
 
 
 def _title(version: DetectorVersion) -> str:

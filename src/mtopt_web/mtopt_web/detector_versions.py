@@ -8,6 +8,7 @@ from pathlib import Path
 from mtopt_core.checkpoint import MANIFEST_FILE, load_manifest
 from mtopt_core.errors import CheckpointError
 from mtopt_core.tasks import TaskSet
+from mtopt_success_detector.drift import Reference
 from mtopt_success_detector.manifest import DetectorManifest
 
 
@@ -50,6 +51,7 @@ class DetectorVersion:
         started_from: The version it went on from, empty for none.
         episodes: How many labelled episodes it saw, all splits together.
         cards: By task.
+        references: What was usual when it was trained, by task.
     """
 
     name: str
@@ -57,6 +59,7 @@ class DetectorVersion:
     started_from: str
     episodes: int
     cards: dict[str, TaskCard]
+    references: dict[str, Reference]
 
 
 def read_versions(folder: Path, tasks: TaskSet) -> tuple[list[DetectorVersion], list[str]]:
@@ -98,4 +101,5 @@ def _version(path: Path, manifest: DetectorManifest) -> DetectorVersion:
                 tuple((one.probability, one.share, one.episodes) for one in metrics.calibration),
             )
         cards[task] = card
-    return DetectorVersion(manifest.version, path, manifest.started_from, sum(manifest.episodes.values()), cards)
+    episodes = sum(manifest.episodes.values())
+    return DetectorVersion(manifest.version, path, manifest.started_from, episodes, cards, manifest.references)

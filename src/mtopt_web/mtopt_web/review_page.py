@@ -31,6 +31,7 @@ class ReviewPage:
     _task: ui.select
     _steps: ui.number
     _train: ui.button
+    _stop: ui.button
     _bar: ui.linear_progress
     _told: ui.label
     _work: BoardWork
@@ -51,6 +52,7 @@ class ReviewPage:
             self._steps = ui.number('Steps', value=STEPS, min=1, max=100_000, precision=0).classes('training-steps')
             self._steps.props('dense outlined')
             self._train = ui.button('Train', on_click=self._start).classes('train')
+            self._stop = ui.button('Stop', on_click=self._training.stop).props('flat').classes('stop-training')
         self._bar = ui.linear_progress(0, show_value=False).props('aria-label=Training').classes('training-bar')
         self._told = ui.label().classes('training-told').props('role=status')
         self._work = BoardWork(self._visit)
@@ -81,6 +83,7 @@ class ReviewPage:
         self._bar.value = progress.done / progress.steps
         self._bar.set_visibility(progress.running)
         self._train.set_enabled(not progress.running)
+        self._stop.set_visibility(progress.running)
         if progress.running:
             self._told.text = f'Training: {progress.done} of {progress.steps} steps'
         elif progress.trouble:

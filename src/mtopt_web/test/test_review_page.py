@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import re
+import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,11 +16,16 @@ from selenium.webdriver.common.keys import Keys
 from mtopt_core.catalogue import Catalogue
 from mtopt_core.checkpoint import newest_checkpoint
 from mtopt_core.episode import Outcome, Verdict
+from mtopt_core.errors import LabelError
 from mtopt_core.human_labels import LabelChange
 from mtopt_core.label_store import DETECTOR, LabelStore
 from mtopt_core.paths import DataFolder
 from mtopt_core.tasks import load_tasks
+from mtopt_success_detector.drift import Reference
 from mtopt_success_detector.review_queue import Reason
+from mtopt_web.detector_versions import DetectorVersion
+from mtopt_web.drift_watch import drift_of
+from mtopt_web.retraining import STOPPED, Retraining
 from mtopt_web.review import NO_DETECTOR, PERSON, VERSIONS, review_queue
 from mtopt_web.site import Site
 
@@ -87,6 +96,67 @@ def test_a_training_that_cannot_be_says_why(browser, server, data: DataFolder) -
     browser.until(lambda: browser.all('.train'))
     train(browser, 3)
     browser.until(lambda: 'Nothing was trained: none of the 90 episodes' in browser.text())
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 120.0) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_a_training_is_stopped_or_killed_and_gone_on_with(data: DataFolder, tmp_path: Path) -> None:
+    site = Site(data, load_tasks(), tmp_path / 'models')
+    training = Retraining(site)
+    training.start(3)
+    with pytest.raises(LabelError, match='a training runs already'):
+        training.start(3)
+    training.stop()
+    wait_until(lambda: not training.progress.running)
+    assert training.progress.trouble == STOPPED
+    training.stop()  # of nothing
+    training.start(3)
+    wait_until(lambda: training.progress.done > 0 or not training.progress.running)
+    for process in multiprocessing.active_children():
+        os.kill(process.pid, signal.SIGKILL)
+    wait_until(lambda: not training.progress.running)
+    assert 'its process was killed' in training.progress.trouble or training.progress.version
+    training.start(3)
+    wait_until(lambda: not training.progress.running)
+    assert training.progress.version == newest_checkpoint(site.checkpoints).name
+    site.close()
+
+
+def test_the_page_stops_a_training(browser, server) -> None:
+    browser.enter(server, 'Ada', '/review')
+    browser.until(lambda: browser.all('.train'))
+    train(browser, 5000)
+    browser.until(lambda: browser.one('.stop-training').is_displayed())
+    browser.one('.stop-training').click()
+    browser.until(lambda: 'Nothing was trained: it was stopped' in browser.text(), 60)
+    assert browser.one('.train').is_enabled()
+
+
+def test_a_version_whose_verdicts_are_no_longer_what_they_were_says_so(data: DataFolder, tmp_path: Path) -> None:
+    site = Site(data, load_tasks(), tmp_path / 'models')
+    usual = Reference(episodes=200, success=0.1, unsure=0.0, distance=0.0, distance_spread=1.0)
+    version = DetectorVersion('1', tmp_path, '', 0, {}, dict.fromkeys(('lift-any', 'lift-can'), usual))
+    lifts = site.tasks.of_skill('lift')
+    names = [row.episode_id for row in site.episodes()]
+
+    def grade(verdict: Verdict, chosen: list[str], by: str) -> None:
+        graded = {name: [Outcome(task, Verdict.FAILURE, 0.0) for task in lifts] for name in chosen}
+        for name in chosen:
+            graded[name][lifts.index('lift-any')] = Outcome('lift-any', verdict, 0.5)
+        site.labels.add_many(DETECTOR, by, graded)
+
+    assert drift_of(site, version) == []
+    grade(Verdict.SUCCESS, names, '0')
+    assert drift_of(site, version) == []  # another version's verdicts
+    grade(Verdict.SUCCESS, names, '1')
+    (alarm,) = drift_of(site, version)
+    assert alarm.startswith('lift-any: 100% of the last 90 verdicts are success, 10% when it was trained')
+    site.close()
 
 
 def test_a_damaged_checkpoint_is_named(browser, start: Callable, data: DataFolder) -> None:

@@ -34,8 +34,7 @@ from mtopt_policy.learner.target_networks import TargetNetworks
 from mtopt_policy.learner.train_buffer import LabelledTransitions
 
 AT_ONCE = {'cpu': 128, 'cuda': 2048}
-"""Searches at a time, by device: of more at once the samples' maps would not stay in a CPU's cache; a GPU waits for each
-of many small kernels."""
+"""Searches at a time: of more the samples' maps would not stay in a CPU's cache; a GPU waits for every small kernel."""
 
 
 class BellmanUpdater:
