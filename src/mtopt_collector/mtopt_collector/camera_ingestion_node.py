@@ -11,6 +11,7 @@ from typing import NamedTuple
 from rclpy.qos import ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image, JointState
 
+from mtopt_collector.blindness import BlindnessWatch
 from mtopt_collector.cell_node import CELL_FILE, CellNode
 from mtopt_collector.joint_reading import JointReading, JointStateError
 from mtopt_collector.pairing import JOINT_STATE, PairedSet, Pairing
@@ -29,6 +30,7 @@ from mtopt_node.qos import COMMANDS, IMAGES, OBSERVATIONS
 SECOND = 1_000_000_000
 WATCH_PERIOD = 1.0
 AGES_KEPT = 100
+TRY_AGAIN = 2.0  # s after the last picture of a blind camera until nothing is known of it any more
 TYPE_NAMES = {Image: 'sensor_msgs/msg/Image', CompressedImage: 'sensor_msgs/msg/CompressedImage'}
 
 
@@ -60,6 +62,8 @@ class CameraIngestionNode(CellNode):
         self._kinematics = arm_kinematics()
         self._reader = joint_reader(self._kinematics)
         self._encoded: dict[str, int] = {}
+        self._blindness = BlindnessWatch()
+        self._blind_at = 0.0
         self._ages: deque[float] = deque(maxlen=AGES_KEPT)
         self._observations = 0
         self._well_at = self.now
@@ -104,12 +108,18 @@ class CameraIngestionNode(CellNode):
         except ImageError as error:
             self.report(ERROR, str(error))
             return
+        reading: JointReading = paired.joint_state.item
+        position, _ = self._kinematics.forward(reading.positions)
+        blind = self._blindness.look(jpegs, position)
+        self.block(blind)
+        if blind:
+            # Nothing is shown of it: whoever drives the arm must not act on it.
+            self._blind_at = self.now
+            return
         for camera, jpeg in jpegs.items():
             header = paired.images[camera].item.message.header
             self._images[camera].publish(CompressedImage(header=header, format='jpeg', data=jpeg))
             self._encoded[camera] = paired.images[camera].stamp
-        reading: JointReading = paired.joint_state.item
-        position, _ = self._kinematics.forward(reading.positions)
         observation = Observation(
             stamp=paired.stamp,
             images={},
@@ -145,6 +155,9 @@ class CameraIngestionNode(CellNode):
             **{f'refused_{reason}': count for reason, count in self._pairing.refused.items()},
         )
         lagging = self._pairing.lagging(round(self.value('silence') * SECOND))
+        if self.blocked and self.now - self._blind_at > TRY_AGAIN:
+            # A lock-step simulator shows the cell again only when it is told to do something.
+            self.block('')
         troubles = [trouble for stream in self._expected if (trouble := self._trouble(stream, stream in lagging))]
         if not troubles:
             self._well_at = self.now

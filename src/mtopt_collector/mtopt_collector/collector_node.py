@@ -176,6 +176,7 @@ class CollectorNode(RobotClientNode):
     def _resume(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._paused = False
         self._collection.helped()
+        self._held_up_at = 0.0
         if self._state in (State.PAUSED, State.NEEDS_PERSON):
             self._announce(State.IDLE, '', '', '')
         response.success, response.message = True, 'going on'
@@ -238,8 +239,6 @@ class CollectorNode(RobotClientNode):
         """Return whether something is in the way, and tell when that changes; a person is called in the end."""
         obstacle = self.obstacle()
         if obstacle != self._obstacle:
-            if obstacle and not self._obstacle:
-                self._held_up_at = self.now
             self._obstacle = obstacle
             if obstacle:
                 self.report(WARN, obstacle)
@@ -250,11 +249,15 @@ class CollectorNode(RobotClientNode):
                 if self._state is State.WAITING:
                     self.report(OK, 'going on')
                     self._announce(State.IDLE, '', '', '')
-        if obstacle and self.now - self._held_up_at > self.value('patience'):
-            self._call_for_help(obstacle)
-        elif not self._collection.needs_person:
-            self._call_for_help('')
+        if obstacle:
+            self._hold_up(obstacle)
         return bool(obstacle)
+
+    def _hold_up(self, reason: str) -> None:
+        """Note that collecting is held up; when that has gone on for too long, a person is called."""
+        self._held_up_at = self._held_up_at or self.now
+        if self.now - self._held_up_at > self.value('patience'):
+            self._call_for_help(reason)
 
     def _try_again_unattended(self) -> None:
         """After a row of failures, try again by itself where nobody can be in the arm's way: in a simulation."""
@@ -309,6 +312,7 @@ class CollectorNode(RobotClientNode):
             self._keep(self._collection.next(self.value('policy')))
         except CollectionError as error:
             self.report(WARN, str(error))
+            self._hold_up(str(error))
             self._stopped.wait(PAUSE_AFTER_FAILURE)
         else:
             self._left -= self._left > 0
@@ -336,6 +340,8 @@ class CollectorNode(RobotClientNode):
 
     def _keep(self, collected: Collected) -> msg.TaskOutcomes:
         """Note the episode's cadence and publish its outcomes; the detector publishes its own."""
+        self._held_up_at = 0.0
+        self._call_for_help('')
         append_cadence(self._data, collected, self._image_age)
         outcomes = outcomes_to_message(
             collected.outcomes, self.get_clock().now().nanoseconds, collected.info.episode_id, collected.source

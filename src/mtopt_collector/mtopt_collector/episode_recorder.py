@@ -14,6 +14,7 @@ from mtopt_core.bag import BagWriter
 from mtopt_core.configuration import RecordingConfiguration
 from mtopt_core.episode import EpisodeInfo, Termination
 from mtopt_core.episode_bag import LATCHED_TOPICS, TOPICS, camera_topic
+from mtopt_core.errors import BagError
 from mtopt_core.message_types import (
     COMPRESSED_IMAGE,
     OBSERVATION,
@@ -97,13 +98,15 @@ class EpisodeRecorder:
             self._follow(name, message)
             self._writer.put(message)
 
-    def start(self, info: EpisodeInfo) -> None:
+    def start(self, info: EpisodeInfo) -> Future[BagError | None]:
         """Start an episode's bag; what came before `info.stamp` does not belong to it.
 
-        Raises:
-            BagError: The bag cannot be made.
+        Returns:
+            Done once the bag is made, or with why it could not be; then the episode is to be given up.
         """
-        self._writer = EpisodeWriter(BagWriter(self._folder, info.episode_id, self._chunk_size), self._queue_bytes)
+        self._writer = EpisodeWriter(
+            lambda: BagWriter(self._folder, info.episode_id, self._chunk_size), self._queue_bytes
+        )
         self._completeness = Completeness(truth_expected=info.simulated and self._truth is not None)
         self.info = info
         if self._truth is not None:
@@ -113,6 +116,7 @@ class EpisodeRecorder:
         for message in self._forerunners(info.stamp):
             self._follow(message.topic.removeprefix(f'/{self._robot}/'), message)
             self._writer.put(message)
+        return self._writer.opened
 
     def complete(self, steps: int) -> bool:
         """Return whether everything up to the final observation of an episode of so many steps has come."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.task import Future
@@ -29,6 +29,8 @@ from mtopt_node.conversions import episode_info_to_message
 from mtopt_node.node import OK, WARN, run
 from mtopt_node.parameters import Parameter
 from mtopt_node.qos import EVENTS, LATCHED, RECORDING, RECORDING_OBSERVATIONS
+
+Result = TypeVar('Result')
 
 MEGABYTE = 1_000_000
 READABLE_TIMEOUT = 0.5
@@ -172,7 +174,10 @@ class RecorderNode(CellNode):
             raise DiskFullError(self.blocked)
         # Right after the graph was started some nodes may not have found this one yet; their messages would be lost.
         await self.until(self._hears_everyone, DISCOVERY_TIMEOUT)
-        self._recorder.start(info)
+        broken = await self._in_thread(self._recorder.start(info))
+        if broken is not None:
+            self._recorder.finish(info)
+            raise broken
         self.report(OK, f'recording {info.episode_id}')
         self._episodes.publish(episode_info_to_message(info, msg.EpisodeInfo.PHASE_START))
 
@@ -214,12 +219,12 @@ class RecorderNode(CellNode):
     def _report_loss(self, now: int) -> None:
         self.report(WARN, 'messages were lost; is the disk too slow for the images?', dropped=self._lost + now)
 
-    async def _in_thread(self, running: ThreadFuture[Written]) -> Written:
+    async def _in_thread(self, running: ThreadFuture[Result]) -> Result:
         """Wait for the writer's thread while callbacks go on."""
         future, executor = Future(), self.executor
         assert executor is not None, 'called by the executor'
 
-        def done(result: ThreadFuture[Written]) -> None:
+        def done(result: ThreadFuture[Result]) -> None:
             future.set_result(result.result())
             executor.wake()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,15 +57,20 @@ class Written:
 
 
 class EpisodeWriter:
-    """Writes one bag from a thread of its own.
+    """Makes and writes one bag from a thread of its own: on a busy disk even making a folder takes seconds.
+
+    Attributes:
+        opened: Done once the bag is made, or with why it could not be.
+        dropped: Messages lost so far.
 
     Args:
-        bag: The bag, open.
+        open_bag: Makes the bag.
         queue_bytes: Largest size of what waits to be written.
     """
 
-    def __init__(self, bag: BagWriter, queue_bytes: int) -> None:
-        self._bag = bag
+    def __init__(self, open_bag: Callable[[], BagWriter], queue_bytes: int) -> None:
+        self._open_bag = open_bag
+        self.opened: Future[BagError | None] = Future()
         self._queue_bytes = queue_bytes
         self._queue: deque[RawMessage] = deque()
         self._waiting = 0
@@ -96,16 +101,19 @@ class EpisodeWriter:
     def _run(self) -> None:
         error: BagError | None = None
         path: Path | None = None
+        try:
+            bag = self._open_bag()
+        except BagError as broken:
+            error = broken
+        self.opened.set_result(error)
         flushed = -FLUSH_PERIOD  # so that what the episode is reaches the disk at once
         for message in self._queued():
             if error is None:
                 try:
                     if message is not None:
-                        self._bag.write(
-                            message.topic, message.type_name, message.cdr, message.stamp, latched=message.latched
-                        )
+                        bag.write(message.topic, message.type_name, message.cdr, message.stamp, latched=message.latched)
                     if time.monotonic() - flushed >= FLUSH_PERIOD:
-                        self._bag.flush()
+                        bag.flush()
                         flushed = time.monotonic()
                 except BagError as broken:
                     error = broken
@@ -118,7 +126,7 @@ class EpisodeWriter:
                     self.dropped += 1
         if error is None:
             try:
-                path = self._bag.finish()
+                path = bag.finish()
             except BagError as broken:
                 error = broken
         self._written.set_result(Written(path, self._messages, self.dropped, error))

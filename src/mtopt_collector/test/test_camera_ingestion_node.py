@@ -15,7 +15,7 @@ from mtopt_node.qos import COMMANDS, EVENTS, IMAGES, OBSERVATIONS
 
 SECOND = 1_000_000_000
 CAMERAS = ('main', 'wrist', 'side_left', 'side_right')
-RGB = np.broadcast_to(np.array([220, 130, 20], np.uint8), (128, 128, 3)).copy()
+RGB = (np.linspace(0.5, 1.0, 128)[:, None, None] * np.array([220, 130, 20]) * np.ones((1, 128, 1))).astype(np.uint8)
 NAMES = [*(f'joint{number}' for number in range(1, 8)), 'finger_joint']
 CELL_FILE = """
 cameras:

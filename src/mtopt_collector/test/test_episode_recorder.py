@@ -111,7 +111,7 @@ class SlowDisk(BagWriter):
 
 def test_a_slow_disk_costs_counted_messages_and_never_blocks(tmp_path):
     disk = SlowDisk(tmp_path, 'episode1')
-    writer = EpisodeWriter(disk, queue_bytes=1000)
+    writer = EpisodeWriter(lambda: disk, queue_bytes=1000)
     for stamp in range(30):
         writer.put(RawMessage('/robot1/joint_states', JOINT_STATE, stamp, bytes(100)))
     assert writer.dropped >= 19
