@@ -32,12 +32,16 @@ EPISODE_TIMEOUT = 120.0
 class RunningCell:
     """A simulated cell whose collector waits for goals, and a client of it."""
 
-    def __init__(self, data: Path, episodes: int = 0, simulator: Simulator = Simulator.MUJOCO) -> None:
+    def __init__(self, data: Path, episodes: int = 0, simulator: Simulator = Simulator.MUJOCO, **options: Any) -> None:
         self.data = DataFolder(data)
         self._domain = random.randint(1, 101)
-        options = GraphOptions(simulator=simulator, data=data, episodes=episodes, grade_with='simulator', image_size=48)
+        specs = graph(
+            GraphOptions(
+                simulator=simulator, data=data, episodes=episodes, grade_with='simulator', image_size=48, **options
+            )
+        )
         environment = {**os.environ, 'ROS_DOMAIN_ID': str(self._domain)}
-        self._launcher = Launcher(graph(options), data / 'log', environment)
+        self._launcher = Launcher(specs, data / 'log', environment)
 
     def __enter__(self) -> RunningCell:
         self._launcher.__enter__()

@@ -43,6 +43,7 @@ class NodeSpec:
         remappings: New topic name by old one.
         leads: Drives the other nodes, so it is stopped before them: they end in order what it has begun.
         silence: s without a sign of life after which the node is taken for frozen.
+        spare: A second process of it waits to take its place, as it takes seconds to start.
     """
 
     package: str
@@ -53,6 +54,7 @@ class NodeSpec:
     remappings: Mapping[str, str] = field(default_factory=dict)
     leads: bool = False
     silence: float = SILENCE
+    spare: bool = False
 
     @property
     def full_name(self) -> str:
@@ -80,6 +82,13 @@ class GraphOptions(BaseModel):
     image_size: Annotated[int, Field(ge=16, description="side of the simulated cameras' images, px")] = 128
     cell_file: Annotated[str, Field(description="the cell's configuration; empty: config/cell.yaml")] = ''
     tasks_file: Annotated[str, Field(description='the task set; empty: config/tasks.yaml')] = ''
+    new_scenes: Annotated[
+        Literal['', 'simulator', 'robot', 'person'],
+        Field(description='who makes new scenes; empty: a simulator, of a real cell the robot itself'),
+    ] = ''
+    spares: Annotated[
+        bool, Field(description='keep a second policy and detector ready to take the place of one that dies')
+    ] = False
     help_command: Annotated[str, Field(description='run when a robot calls for a person; empty: none')] = ''
 
     @property
@@ -105,8 +114,11 @@ def _robot(namespace: str, number: int, options: GraphOptions) -> list[NodeSpec]
     def node(package: str, name: str, parameters: Mapping[str, Value], executable: str = '') -> NodeSpec:
         silence = simulator_silence if name == 'simulator' else SILENCE
         executable = executable or f'{name}_node'
-        return NodeSpec(package, executable, name, namespace, parameters, clock, name == 'collector', silence)
+        spare = options.spares and name in ('policy', 'success_detector')
+        return NodeSpec(package, executable, name, namespace, parameters, clock, name == 'collector', silence, spare)
 
+    new_scenes = options.new_scenes or ('simulator' if simulated else 'robot')
+    scripted = options.policy == 'scripted'
     simulator_silence = SILENCE if options.simulator is Simulator.MUJOCO else GAZEBO_SILENCE
     simulator = {**tasks, 'simulator': options.simulator.value, 'image_size': options.image_size}
     started = options.simulator in (Simulator.MUJOCO, Simulator.GAZEBO)
@@ -115,7 +127,11 @@ def _robot(namespace: str, number: int, options: GraphOptions) -> list[NodeSpec]
         node('mtopt_collector', 'camera_ingestion', cell),
         node('mtopt_collector', 'arm_controller', {**cell, **data, 'joint_state_timeout': 0.0 if simulated else 0.5}),
         node('mtopt_collector', 'recorder', {**cell, **data}),
-        node('mtopt_collector', 'reset', {**cell, **tasks, 'simulated': simulated}),
+        node(
+            'mtopt_collector',
+            'reset',
+            {**cell, **tasks, 'new_scenes': new_scenes, 'picking': 'scripted' if scripted else 'learned'},
+        ),
         node(
             'mtopt_success_detector',
             'success_detector',
@@ -131,6 +147,7 @@ def _robot(namespace: str, number: int, options: GraphOptions) -> list[NodeSpec]
                 **tasks,
                 **data,
                 'simulated': simulated,
+                'new_scenes': new_scenes,
                 'silence': SILENCE,
                 'simulator_silence': simulator_silence,
                 'help_command': options.help_command,

@@ -57,6 +57,7 @@ class Launcher:
         self._specs = tuple(specs)
         self._logs = logs
         self._environment = dict(environment)
+        self._spares: dict[str, RunningNode] = {}
         self.nodes: tuple[RunningNode, ...] = ()
 
     def __enter__(self) -> Launcher:
@@ -65,6 +66,8 @@ class Launcher:
         try:
             for spec in self._specs:
                 self.nodes += (self._start(spec),)
+            for node in self.nodes:
+                self._keep_spare(node.spec)
         except BaseException:
             self.stop()
             raise
@@ -85,20 +88,38 @@ class Launcher:
     def respawn(self, node: RunningNode) -> None:
         """Start a node again, killed before where it still runs; its log goes on."""
         self.kill(node)
-        again = self._start(node.spec, again=True)
+        again = self._spare_of(node.spec) or self._start(node.spec, again=True)
         self.nodes = tuple(again if one is node else one for one in self.nodes)
+        self._keep_spare(node.spec)
 
-    def _start(self, spec: NodeSpec, again: bool = False) -> RunningNode:
+    def _keep_spare(self, spec: NodeSpec) -> None:
+        if spec.spare:
+            self._spares[spec.full_name] = self._start(spec, again=True, spare=True)
+
+    def _spare_of(self, spec: NodeSpec) -> RunningNode | None:
+        """Return a node's spare, told to take its place; None where there is none that lives."""
+        spare = self._spares.pop(spec.full_name, None)
+        if spare is None or spare.process.poll() is not None or spare.process.stdin is None:
+            return None
+        with suppress(OSError):
+            spare.process.stdin.write(b'\n')
+            spare.process.stdin.flush()
+            return spare
+        return None
+
+    def _start(self, spec: NodeSpec, again: bool = False, spare: bool = False) -> RunningNode:
         stem = spec.full_name.strip('/').replace('/', '.')
         parameters = self._logs / f'{stem}.yaml'
         # A file rather than `-p name:=value`: paths and empty strings keep their type.
         parameters.write_text(yaml.safe_dump({'/**': {'ros__parameters': dict(spec.parameters)}}))
         log = self._logs / f'{stem}.log'
+        prefix = ['mtopt_node.spare'] if spare else []
+        module = f'{spec.package}.{spec.executable}'
         with log.open('ab' if again else 'wb') as output:
             process = subprocess.Popen(
-                [sys.executable, '-m', f'{spec.package}.{spec.executable}', *ros_arguments(spec, parameters)],
+                [sys.executable, '-m', *prefix, module, *ros_arguments(spec, parameters)],
                 env=self._environment,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if spare else subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C reaches only the launcher, which then stops the nodes in order
@@ -126,6 +147,9 @@ class Launcher:
         Returns:
             The full names of the nodes that had to be killed; their shared memory is cleared at the next start.
         """
+        for spare in self._spares.values():
+            self.kill(spare)
+        self._spares.clear()
         leading = [node for node in self.nodes if node.spec.leads]
         following = [node for node in self.nodes if not node.spec.leads]
         return (*_stop(leading), *_stop(following))

@@ -62,6 +62,16 @@ def run(
     robots: Annotated[int, typer.Option(min=1, max=100, help='Number of robots.')] = 1,
     seed: Annotated[int, typer.Option(min=-1, help='Of tasks, scenes and policies; -1 draws one.')] = -1,
     image_size: Annotated[int, typer.Option(min=16, help="Side of the simulated cameras' images, px.")] = 128,
+    new_scenes: Annotated[
+        Literal['simulator', 'robot', 'person'] | None,
+        typer.Option(help='Who makes new scenes; by default a simulator, of a real cell the robot by its own skills.'),
+    ] = None,
+    spares: Annotated[
+        bool, typer.Option(help='Keep a second policy and detector ready to take the place of one that dies.')
+    ] = False,
+    help_command: Annotated[
+        str, typer.Option(help='Run when a robot calls for a person; MTOPT_MESSAGE in its environment says why.')
+    ] = '',
     cell_file: Annotated[str, typer.Option(help="The cell's configuration; config/cell.yaml by default.")] = '',
     tasks_file: Annotated[str, typer.Option(help='The task set; config/tasks.yaml by default.')] = '',
 ) -> None:
@@ -81,6 +91,9 @@ def run(
         grade_with=grade_with,
         seed=seed,
         image_size=image_size,
+        new_scenes=new_scenes or '',
+        spares=spares,
+        help_command=help_command,
         cell_file=cell_file,
         tasks_file=tasks_file,
     )

@@ -47,7 +47,7 @@ def test_a_simulator_elsewhere_is_not_started_but_reckoned_with():
     specs = {spec.name: spec for spec in graph(GraphOptions(simulator=Simulator.ELSEWHERE))}
     assert 'simulator' not in specs
     assert specs['collector'].parameters['simulated']
-    assert specs['reset'].parameters['simulated']
+    assert specs['reset'].parameters['new_scenes'] == 'simulator'
 
 
 def test_several_robots_share_data_but_no_name_and_no_seed():

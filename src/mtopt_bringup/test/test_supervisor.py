@@ -19,8 +19,9 @@ NAME = '/robot1/recorder'
 class Watched:
     """A recorder that is watched over."""
 
-    def __init__(self, folder, environment):
-        spec = NodeSpec('mtopt_collector', 'recorder_node', 'recorder', '/robot1', {'data_folder': str(folder)})
+    def __init__(self, folder, environment, spare=False):
+        parameters = {'data_folder': str(folder)}
+        spec = NodeSpec('mtopt_collector', 'recorder_node', 'recorder', '/robot1', parameters, spare=spare)
         self.launcher = Launcher([spec], folder / 'log', environment)
         self.listener = StatusListener(['robot1'], silences([spec]))
 
@@ -65,6 +66,18 @@ def test_a_node_that_is_killed_or_frozen_is_started_again(watched, number):
     watched.tend_until(lambda: watched.process is not before and watched.alive())
     assert before.poll() == -signal.SIGKILL
     assert watched.supervisor.respawned == {NAME: 1}
+
+
+def test_a_spare_takes_the_place_of_a_node_that_died_and_ends_with_its_launcher(tmp_path, monkeypatch):
+    monkeypatch.setenv('ROS_DOMAIN_ID', str(random.randint(1, 101)))
+    with Watched(tmp_path, os.environ, spare=True) as watched:
+        (spare,) = (one.process for one in watched.launcher._spares.values())
+        watched.process.kill()
+        watched.tend_until(lambda: watched.process is spare and watched.alive())
+        (next_spare,) = (one.process for one in watched.launcher._spares.values())
+        assert next_spare.poll() is None
+    assert spare.returncode == 0
+    assert next_spare.returncode is not None
 
 
 def test_a_node_that_dies_again_and_again_is_given_up_with_its_log(watched):

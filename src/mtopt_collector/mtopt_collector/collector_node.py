@@ -71,7 +71,8 @@ class CollectorNode(RobotClientNode):
         CELL_FILE,
         TASKS_FILE,
         DATA_FOLDER,
-        Parameter('simulated', False, 'a simulator is driven; otherwise a person makes new scenes'),
+        Parameter('simulated', False, 'a simulator is driven'),
+        Parameter('new_scenes', 'robot', 'who makes new scenes', choices=('simulator', 'robot', 'person')),
         Parameter('episodes', 0, 'to collect unasked; 0: only on request, -1: without end', minimum=EVERLASTING),
         Parameter('policy', 'scripted', 'of episodes nobody asked for', choices=('scripted', 'learned', 'mixture')),
         Parameter('seed', -1, 'of the scheduler; -1: drawn', minimum=-1),
@@ -103,7 +104,7 @@ class CollectorNode(RobotClientNode):
             self.value('episodes_per_scene'),
             self.value('tries_without_lift'),
             self.value('chain'),
-            by_hand=not simulated,
+            by_hand=self.value('new_scenes') != SIMULATOR,
         )
         self._collection = Collection(
             self,

@@ -75,6 +75,7 @@ class EpisodeRecorder:
         self._truth: bytes | None = None
         self._writer: EpisodeWriter | None = None
         self._completeness = Completeness(truth_expected=False)
+        self._refused = ''
         self.info: EpisodeInfo | None = None
 
     @property
@@ -108,6 +109,7 @@ class EpisodeRecorder:
             lambda: BagWriter(self._folder, info.episode_id, self._chunk_size), self._queue_bytes
         )
         self._completeness = Completeness(truth_expected=info.simulated and self._truth is not None)
+        self._refused = ''
         self.info = info
         if self._truth is not None:
             self._completeness.graded(header_stamp(self._truth))
@@ -128,8 +130,13 @@ class EpisodeRecorder:
         return self._completeness.readable
 
     def checked(self, info: EpisodeInfo) -> EpisodeInfo:
-        """Return how an episode ended: as told, but aborted where its last observation is not the final one."""
-        if info.termination is Termination.ABORTED or self.complete(info.steps):
+        """Return how an episode ended: as told, or aborted: an action was refused, or the final image is missing."""
+        if info.termination is Termination.ABORTED:
+            return info
+        if self._refused:
+            # Somebody else acts in this episode's name: what is recorded is not what its policy did.
+            return replace(info, termination=Termination.ABORTED, message=self._refused)
+        if self.complete(info.steps):
             return info
         return replace(
             info, termination=Termination.ABORTED, message='the final observation did not reach the recorder'
@@ -173,6 +180,8 @@ class EpisodeRecorder:
             step = deserialize(message.cdr, STEP)
             if self.info is not None and step.episode_id == self.info.episode_id:
                 self._completeness.answered(step.step, stamp_of(step.end) if step.accepted else 0)
+                if not step.accepted:
+                    self._refused = f'action {step.step} was refused: {step.reason}'
 
     def _forerunners(self, since: int) -> list[RawMessage]:
         """Return what came before the episode was announced but belongs to it, an observation after its images."""

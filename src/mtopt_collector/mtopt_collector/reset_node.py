@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.client import Client
 
 from mtopt_collector.cell_node import CELL_FILE, TASKS_FILE, CellNode
-from mtopt_core.description.cell_table import start_pose
+from mtopt_collector.robot_hands_node import MOVE_TIMEOUT, RobotHands
+from mtopt_collector.tidying import Budget, StuckError, Tidying
+from mtopt_core.description.cell_table import CELL, start_pose
 from mtopt_core.errors import MtoptError
 from mtopt_core.tasks import load_tasks
 from mtopt_msgs.action import ResetScene
@@ -20,8 +23,8 @@ from mtopt_node.calls import CallError
 from mtopt_node.node import OK, WARN, run
 from mtopt_node.parameters import Parameter
 
+SIMULATOR, ROBOT, PERSON = 'simulator', 'robot', 'person'
 SIMULATOR_TIMEOUT = 20.0
-MOVE_TIMEOUT = 60.0
 
 
 class ResetError(MtoptError):
@@ -39,7 +42,9 @@ class ResetNode(CellNode):
     PARAMETERS = (
         CELL_FILE,
         TASKS_FILE,
-        Parameter('simulated', False, 'a simulator makes new scenes; otherwise a person does'),
+        Parameter('new_scenes', ROBOT, 'who makes new scenes', choices=(SIMULATOR, ROBOT, PERSON)),
+        Parameter('picking', 'scripted', 'policy that picks when the robot does', choices=('scripted', 'learned')),
+        Parameter('budget', 600.0, 's the robot may take to make a scene anew', minimum=1.0),
     )
 
     def configure(self) -> None:
@@ -48,6 +53,7 @@ class ResetNode(CellNode):
         group = ReentrantCallbackGroup()
         self._move = self.create_client(MoveTo, 'arm_controller/move_to', callback_group=group)
         self._simulator = self.create_client(ResetCell, 'simulator/reset', callback_group=group)
+        self._hands = RobotHands(self, self._move, self.value('picking'), group)
         self._server = ActionServer(
             self,
             ResetScene,
@@ -60,51 +66,70 @@ class ResetNode(CellNode):
 
     async def _reset(self, handle: ServerGoalHandle) -> ResetScene.Result:
         goal, result = handle.request, ResetScene.Result()
-
-        def given_up() -> bool:
-            return bool(handle.is_cancel_requested)
-
         try:
             if goal.skill not in self._skills:
                 raise ResetError(
                     ResetScene.Result.UNKNOWN, f'unknown skill {goal.skill!r}; known: {", ".join(self._skills)}'
                 )
             if goal.kind == ResetScene.Goal.NEW_SCENE:
-                result.stamp = await self._new_scene(goal, given_up)
+                result.stamp = await self._new_scene(goal, handle)
             else:
-                result.stamp = await self._start_pose(goal, given_up)
+                result.stamp = await self._start_pose(goal, handle)
         except ResetError as error:
             result.error_code, result.error_msg = error.code, str(error)
             handle.abort()
             self.report(WARN, str(error))
         except CallError as error:
             result.error_code, result.error_msg = ResetScene.Result.TIMEOUT, str(error)
-            handle.canceled() if given_up() else handle.abort()
+            handle.canceled() if handle.is_cancel_requested else handle.abort()
             self.report(WARN, str(error))
         else:
             handle.succeed()
             self.report(OK, 'running')
         return result
 
-    async def _new_scene(self, goal: ResetScene.Goal, given_up: Callable[[], bool]) -> object:
-        if not self.value('simulated'):
-            raise ResetError(
-                ResetScene.Result.NEEDS_PERSON,
-                'the scene is spent: put every object back into the right bin and mix them, then call '
-                f'/{self.robot}/collector/resume',
-            )
+    async def _new_scene(self, goal: ResetScene.Goal, handle: ServerGoalHandle) -> object:
+        how = self.value('new_scenes')
+        if how == SIMULATOR:
+            return await self._simulated_scene(goal, handle)
+        if how == ROBOT and not goal.holding:
+            await self._tidy(goal.seed, handle)
+            return await self._start_pose(goal, handle)
+        raise ResetError(ResetScene.Result.NEEDS_PERSON, self._request('the scene is spent: put every object back'))
+
+    def _request(self, what: str) -> str:
+        return f'{what} into the right bin and mix them, then call /{self.robot}/collector/resume'
+
+    async def _simulated_scene(self, goal: ResetScene.Goal, handle: ServerGoalHandle) -> object:
         request = ResetCell.Request(seed=goal.seed, skill=goal.skill, holding=goal.holding)
-        response = await self.ask(self._simulator, request, SIMULATOR_TIMEOUT, given_up)
+        response = await self._ask(handle, self._simulator, request, SIMULATOR_TIMEOUT)
         if not response.success:
             raise ResetError(ResetScene.Result.SIMULATOR_FAILED, f'the simulator did not reset: {response.message}')
         return response.stamp
 
-    async def _start_pose(self, goal: ResetScene.Goal, given_up: Callable[[], bool]) -> object:
+    async def _tidy(self, seed: int, handle: ServerGoalHandle) -> None:
+        """Let the robot make the scene anew by its own skills."""
+        budget = Budget(seconds=self.value('budget'))
+        self._hands.begin(f'reset-{seed}', lambda: bool(handle.is_cancel_requested))
+
+        def tell(what: str) -> None:
+            handle.publish_feedback(ResetScene.Feedback(message=what))
+            self.report(OK, what)
+
+        try:
+            await Tidying(self._hands, CELL, budget, tell).run(np.random.default_rng(seed))
+        except StuckError as error:
+            raise ResetError(ResetScene.Result.NEEDS_PERSON, str(error)) from None
+
+    async def _ask(self, handle: ServerGoalHandle, client: Client, request: Any, timeout: float) -> Any:
+        return await self.ask(client, request, timeout, lambda: bool(handle.is_cancel_requested))
+
+    async def _start_pose(self, goal: ResetScene.Goal, handle: ServerGoalHandle) -> object:
         region = self._skills[goal.skill].start_region
         position, yaw = start_pose(region, np.random.default_rng(goal.seed))
         gripper = MoveTo.Request.KEEP if goal.holding else MoveTo.Request.OPEN
         request = MoveTo.Request(position=position, yaw=yaw, gripper=gripper)
-        response = await self.ask(self._move, request, MOVE_TIMEOUT, given_up)
+        response = await self._ask(handle, self._move, request, MOVE_TIMEOUT)
         if not response.success:
             raise ResetError(ResetScene.Result.ARM_FAILED, f'the arm did not reach its start pose: {response.message}')
         return response.stamp

@@ -35,7 +35,8 @@ RESET, POLICY, DETECTOR_NODE = 'reset', 'policy', 'success_detector'
 RESETTING = (RESET, ARM, INGESTION)
 RUNNING = (POLICY, ARM, INGESTION, RECORDER)
 
-RESET_TIMEOUT = 90.0
+# A robot that tidies its cell by itself takes minutes, and says every few seconds what it does.
+RESET_TIMEOUT, RESET_SILENCE = 1200.0, 120.0
 RESET_ATTEMPTS = 2
 OBSERVATION_TIMEOUT = 5.0
 POLICY_TIMEOUT = 600.0
@@ -145,7 +146,7 @@ class RobotClientNode(CellNode):
     def _reset_once(self, assignment: Assignment) -> int:
         kind = ResetScene.Goal.NEW_SCENE if assignment.new_scene else ResetScene.Goal.KEEP_SCENE
         goal = ResetScene.Goal(kind=kind, skill=assignment.skill, holding=assignment.holding, seed=assignment.seed)
-        result = self._run_goal(Fault.RESET_FAILED, self._reset_client, RESETTING, goal, RESET_TIMEOUT, RESET_TIMEOUT)
+        result = self._run_goal(Fault.RESET_FAILED, self._reset_client, RESETTING, goal, RESET_TIMEOUT, RESET_SILENCE)
         if result.error_code != ResetScene.Result.NONE:
             needs_person = result.error_code == ResetScene.Result.NEEDS_PERSON
             raise CollectionError(Fault.RESET_FAILED, result.error_msg, needs_person)

@@ -25,7 +25,8 @@ class Cell:
         if services:
             graph.node.create_service(ResetCell, 'simulator/reset', self._reset)
             graph.node.create_service(MoveTo, 'arm_controller/move_to', self._move)
-        graph.start('reset', 'mtopt_collector.reset_node', simulated=simulated)
+        new_scenes = 'simulator' if simulated else 'person'
+        graph.start('reset', 'mtopt_collector.reset_node', new_scenes=new_scenes)
         self._client = ThreadedActionClient(graph.node, ResetScene, 'reset/scene')
         assert self._client.wait_for_server(20)
 
