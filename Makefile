@@ -5,7 +5,7 @@ PYTEST := python -m pytest --disable-plugin-autoload -p pytest_timeout
 PACKAGES := $(filter-out src/mtopt_msgs/mtopt_msgs,$(foreach package,$(wildcard src/*),$(package)/$(notdir $(package))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test gazebo gazebo-long gazebo-root lint clean
+.PHONY: help setup demo test faults gazebo gazebo-long gazebo-root lint clean
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -18,6 +18,9 @@ demo: setup ## Collect, learn and evaluate in the simulated cell; writes out/dem
 
 test: setup ## Run all tests
 	@$(IN_ENVIRONMENT) $(PYTEST)
+
+faults: setup ## Break a running graph every 15 s for 3 minutes and see that it recovers; --minutes 30 by hand
+	@$(IN_ENVIRONMENT) python bench/bench_faults.py --minutes 3 --every 15
 
 gazebo: gazebo-root ## Hold Gazebo 11 to MuJoCo's contract, drive it through the graph, evaluate the shipped policy there
 	@$(IN_ENVIRONMENT) $(PYTEST) -o timeout=1200 test_gazebo
