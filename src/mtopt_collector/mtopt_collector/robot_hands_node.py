@@ -72,6 +72,9 @@ class RobotHands:
         result = await self._run_policy(self._picking, seed)
         if result.error_code == RunPolicy.Result.NO_MODEL:
             result = await self._run_policy('scripted', seed)
+        if result.error_code == RunPolicy.Result.ACTION_REJECTED:
+            # The newest observation the policy had may have been one of the move before; by now it has a newer one.
+            result = await self._run_policy('scripted', seed)
         if result.error_code != RunPolicy.Result.NONE:
             raise CallError(f'the policy did not pick: {result.error_msg}')
         seen = await self._see_the_cell(stamp_of(result.final_stamp))
