@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -53,9 +54,10 @@ def held(pid: int) -> Held:
     return Held(memory, int(status['Threads']), len(list(Path(f'/proc/{pid}/fd').iterdir())))
 
 
-def segments() -> int:
-    """Return how many files Fast DDS has in shared memory."""
-    return len(list(SHARED_MEMORY.glob('fastrtps_*')))
+def segments(pids: Iterable[int]) -> set[str]:
+    """Return the files of Fast DDS in shared memory that some processes have mapped."""
+    lines = (line for pid in pids for line in Path(f'/proc/{pid}/maps').read_text().splitlines())
+    return {line.split()[-1] for line in lines if f'{SHARED_MEMORY}/fastrtps_' in line and '(deleted)' not in line}
 
 
 class Conductor:
@@ -108,7 +110,6 @@ def main(
             simulator=Simulator.MUJOCO, data=Path(folder, 'data'), episodes=0, grade_with='none', image_size=64
         )
         specs = [replace(spec, parameters={**spec.parameters, 'autostart': False}) for spec in graph(options)]
-        before = segments()
         with Launcher(specs, Path(folder, 'log'), os.environ) as launcher:
             rclpy.init()
             conductor = Conductor(specs, patience)
@@ -118,21 +119,21 @@ def main(
             for number in track(range(cycles), 'starting and stopping', transient=True):
                 conductor.cycle()
                 if number == cycles // 10:
-                    warm, segments_warm = {name: held(pid) for name, pid in pids.items()}, segments()
+                    warm, segments_warm = {name: held(pid) for name, pid in pids.items()}, segments(pids.values())
             seconds = (time.monotonic() - start) / cycles
-            end, segments_end = {name: held(pid) for name, pid in pids.items()}, segments()
+            end, segments_end = {name: held(pid) for name, pid in pids.items()}, segments(pids.values())
             rclpy.try_shutdown()
             killed = launcher.stop()
-        after = segments()
+        left = [name for name in segments_end if Path(name).exists()]
     failed = _report(warm, end)
     console = Console()
     console.print(f'{cycles} cycles of {len(specs)} nodes, {seconds:.2f} s each, no transition hung or failed')
-    console.print(f'shared memory: {segments_warm} files after warm-up, {segments_end} at the end (limit: no more)')
     console.print(
-        f'left over after stopping: {after - before} files of shared memory, {len(killed)} nodes to be killed'
+        f'shared memory: {len(segments_warm)} files after warm-up, {len(segments_end)} at the end (limit: no more)'
     )
+    console.print(f'left over after stopping: {len(left)} files of shared memory, {len(killed)} nodes to be killed')
     console.print(load())
-    if failed or segments_end > segments_warm or after > before or killed:
+    if failed or len(segments_end) > len(segments_warm) or left or killed:
         raise SystemExit(1)
 
 

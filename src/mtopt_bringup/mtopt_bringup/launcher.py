@@ -19,6 +19,7 @@ import yaml
 from mtopt_bringup.graph import NodeSpec
 from mtopt_core.child_processes import die_with_parent
 from mtopt_core.errors import MtoptError
+from mtopt_core.whole_file import write_whole
 
 STOP_TIMEOUT = 8.0  # s of wall time for a node to finish its episode's bag and shut down
 TERMINATE_TIMEOUT = 2.0
@@ -110,8 +111,9 @@ class Launcher:
     def _start(self, spec: NodeSpec, again: bool = False, spare: bool = False) -> RunningNode:
         stem = spec.full_name.strip('/').replace('/', '.')
         parameters = self._logs / f'{stem}.yaml'
-        # A file rather than `-p name:=value`: paths and empty strings keep their type.
-        parameters.write_text(yaml.safe_dump({'/**': {'ros__parameters': dict(spec.parameters)}}))
+        # A file rather than `-p name:=value`: paths and empty strings keep their type. Never half written: a spare that
+        # has just become the node reads it while the next spare is started.
+        write_whole(parameters, yaml.safe_dump({'/**': {'ros__parameters': dict(spec.parameters)}}))
         log = self._logs / f'{stem}.log'
         prefix = ['mtopt_node.spare'] if spare else []
         module = f'{spec.package}.{spec.executable}'
