@@ -1,5 +1,6 @@
 """Whole images get through Fast DDS, and what killed processes left behind goes: with real processes."""
 
+import mmap
 import os
 import signal
 import subprocess
@@ -92,6 +93,17 @@ def test_segments_of_the_living_stay_and_those_of_the_killed_go(publisher):
     assert any(path.exists() for path in segments), 'a segment this young may belong to a process just starting'
     remove_stale_segments(minimum_age=0)
     assert not any(path.exists() for path in segments)
+
+
+def test_a_dead_port_that_somebody_sends_to_stays_for_the_node_that_comes_back_to_it(tmp_path):
+    port, lock = tmp_path / 'fastrtps_port7411', tmp_path / 'fastrtps_port7411_el'
+    port.write_bytes(bytes(4096))
+    lock.touch()
+    with port.open('r+b') as file, mmap.mmap(file.fileno(), 0):
+        assert remove_stale_segments(tmp_path, minimum_age=0) == 0
+        assert port.exists()
+    assert remove_stale_segments(tmp_path, minimum_age=0) == 1
+    assert not port.exists()
 
 
 def test_a_shell_gets_the_same_and_keeps_what_the_user_has_set(monkeypatch):
