@@ -74,10 +74,14 @@ DEFAULT = Threshold(value=DEFAULT_THRESHOLD, failure=DEFAULT_THRESHOLD, chosen=F
 def choose_threshold(
     probabilities: np.ndarray, outcomes: np.ndarray, false_positive_rate: float, unsure: float
 ) -> Threshold:
-    """Choose the lowest threshold, at least one half, that keeps the false-positive rate on these episodes.
+    """Choose the lowest threshold that keeps the false-positive rate on these episodes.
 
     A false success teaches the policy something wrong, a missed one costs an example; so the rate is
     what is held. With fewer failures than `1 / false_positive_rate` it cannot be resolved: the default is kept.
+
+    Below one half, where calibrated probability says that a failure is likelier, the threshold goes only for successes
+    that were seen there: as low as the lowest of them above which most of these episodes are successes. So rare a task
+    as is solved once in a hundred times hardly gets a probability of one half, and would never be solved otherwise.
 
     Successes that are missed would be false failures: as many of them as the share of unsure verdicts allows are left
     unsure instead, but no more than it takes to miss successes as rarely as failures pass.
@@ -93,15 +97,29 @@ def choose_threshold(
     if len(failures) * false_positive_rate < 1:
         return DEFAULT
     highest_refused = float(failures[math.floor(len(failures) * false_positive_rate)])
-    value = max(DEFAULT_THRESHOLD, float(np.nextafter(highest_refused, 2.0)))
+    successes = np.sort(probabilities[outcomes == 1])
+    value = _where_successes_begin(float(np.nextafter(highest_refused, 2.0)), successes, failures)
     below = np.sort(probabilities[probabilities < value])[::-1]
     allowed = math.floor(unsure * len(probabilities))
     lowest_allowed = float(below[allowed - 1]) if 0 < allowed <= len(below) else value if not allowed else 0.0
-    successes = np.sort(probabilities[outcomes == 1])
     if not len(successes):
         return Threshold(value=value, failure=value, chosen=True)
     lowest_found = float(successes[math.floor(len(successes) * false_positive_rate)])
     return Threshold(value=value, failure=min(value, max(lowest_allowed, lowest_found)), chosen=True)
+
+
+def _where_successes_begin(lowest: float, successes: np.ndarray, failures: np.ndarray) -> float:
+    """Return the default threshold, or what is between the lowest allowed one and it and pays, see `choose_threshold`.
+
+    Args:
+        lowest: The lowest threshold that keeps the false-positive rate.
+        successes: p(success) of the successes, ascending.
+        failures: p(success) of the failures.
+    """
+    for number, probability in enumerate(successes):
+        if lowest <= probability < DEFAULT_THRESHOLD and len(successes) - number >= (failures >= probability).sum():
+            return float(probability)
+    return max(DEFAULT_THRESHOLD, lowest)
 
 
 def measure(

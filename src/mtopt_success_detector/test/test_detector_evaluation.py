@@ -31,10 +31,26 @@ def test_successes_that_would_be_missed_are_unsure_as_far_as_that_is_allowed():
     assert (probabilities[outcomes == 1] < generous.failure).sum() == 2, 'no more than misses as rare as false alarms'
 
 
-def test_a_threshold_is_never_below_one_half():
+def test_a_threshold_goes_no_lower_than_a_success_needs():
     outcomes = np.r_[np.zeros(200), np.ones(10)]
     probabilities = np.r_[np.full(200, 0.01), np.full(10, 0.99)]
     assert choose_threshold(probabilities, outcomes, 0.01, 0.03).value == DEFAULT_THRESHOLD
+
+
+def test_a_rare_task_gets_a_threshold_below_one_half_where_most_that_pass_are_successes():
+    # One in a hundred is solved: no probability reaches one half, though all successes are ahead of the failures.
+    outcomes = np.r_[np.zeros(400), np.ones(4)]
+    probabilities = np.r_[np.linspace(0, 0.2, 400), [0.1, 0.25, 0.3, 0.4]]
+    threshold = choose_threshold(probabilities, outcomes, 0.01, 0.0)
+    assert threshold.value == 0.25
+    assert threshold.failure == threshold.value
+
+
+def test_where_most_that_would_pass_are_failures_the_threshold_stays_at_one_half():
+    # The rate of false positives, 3 of 400, would allow 0.3; but those would be most of what is called a success.
+    outcomes = np.r_[np.zeros(400), np.ones(2)]
+    probabilities = np.r_[np.linspace(0, 0.2, 397), [0.35, 0.35, 0.35], [0.1, 0.3]]
+    assert choose_threshold(probabilities, outcomes, 0.01, 0.0).value == DEFAULT_THRESHOLD
 
 
 def test_too_few_failures_leave_the_default_and_say_so():
