@@ -216,15 +216,25 @@ class BagReader:
             raise BagError(f'bag {self.path} has no index; `mtopt bags salvage` makes one')
         return file
 
-    def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
+    @property
+    def chunks(self) -> int:
+        """How many chunks its messages are in."""
+        return self._file.chunks
+
+    def messages(self, topics: Collection[str], first_chunk: int = 0) -> Iterator[BagMessage]:
         """Yield the messages of some topics in the order of their stamps.
 
+        Args:
+            topics: Absolute names.
+            first_chunk: Chunks before this one are not read.
+
         Raises:
-            BagError: The bag is damaged.
+            BagError: The bag is damaged, as far as it was read.
         """
         channels = self._file.channels
+        numbers = {number for number, channel in channels.items() if channel.topic in topics}
         try:
-            messages = self._file.messages({number for number, channel in channels.items() if channel.topic in topics})
+            messages = self._file.messages(numbers, first_chunk)
         except Exception as error:
             raise _damaged(self.path, error) from None
         for message in messages:

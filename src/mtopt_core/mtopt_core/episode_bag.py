@@ -158,6 +158,37 @@ def read_episode(path: Path) -> Episode:
             raise BagError(f'bag {path}: {error}') from None
 
 
+def read_final(path: Path) -> Observation:
+    """Read what was seen last, as `read_episode(path).final`, but without the way there, however long it was.
+
+    The chunks are read from the last one on, until they hold the episode's end and an observation with its images.
+
+    Raises:
+        BagError: What had to be read is truncated, damaged, foreign or mistyped, or an image is missing.
+    """
+    with BagReader(path) as bag:
+        namespace = _namespace(bag)
+        cameras = recorded_cameras(bag)
+        episode, seen = f'{namespace}/episode', f'{namespace}/observation'
+        first = bag.chunks
+        while first > 0:
+            first = max(0, 2 * first - bag.chunks - 1)
+            ended, newest, images = False, b'', {}
+            try:
+                for message in bag.messages([episode, seen, *cameras], first):
+                    if message.topic == seen:
+                        newest = max(newest or message.cdr, message.cdr, key=header_stamp)
+                    elif message.topic == episode:
+                        ended = deserialize(message.cdr, EPISODE_INFO).phase == PHASE_END
+                    else:
+                        images[cameras[message.topic], header_stamp(message.cdr)] = message.cdr
+                if ended and newest and (final := _seen(newest, images)) is not None:
+                    return final
+            except ValueError as error:
+                raise BagError(f'bag {path}: {error}') from None
+    return read_episode(path).final
+
+
 def read_outcomes(path: Path) -> list[RecordedGrading]:
     """Read the gradings recorded in a bag, the simulator's included.
 
@@ -260,12 +291,11 @@ def _assemble(
 
     def observation_at(stamp: int) -> Observation:
         message = deserialize(observations[stamp], OBSERVATION)
-        jpegs = {}
-        for camera, image_stamp in zip(message.cameras, map(stamp_of, message.image_stamps), strict=True):
+        keys = _images_of(message)
+        for camera, image_stamp in keys:
             if (camera, image_stamp) not in images:
                 raise ValueError(f'the image of camera {camera} at {image_stamp} ns is missing')
-            jpegs[camera] = image_data(images[camera, image_stamp])
-        return observation_from_message(message, jpegs)
+        return observation_from_message(message, {key[0]: image_data(images[key]) for key in keys})
 
     last = max(observations)
     steps = []
@@ -283,8 +313,21 @@ def _without_blind_end(observations: dict[int, bytes], images: dict[tuple[str, i
     """Return the observations without those at the end whose images a crash or a stop cut off."""
 
     def sees(cdr: bytes) -> bool:
-        message = deserialize(cdr, OBSERVATION)
-        return all(key in images for key in zip(message.cameras, map(stamp_of, message.image_stamps), strict=True))
+        return all(key in images for key in _images_of(deserialize(cdr, OBSERVATION)))
 
     seeing = max((stamp for stamp, cdr in observations.items() if sees(cdr)), default=max(observations))
     return {stamp: cdr for stamp, cdr in observations.items() if stamp <= seeing}
+
+
+def _images_of(message: Message) -> list[tuple[str, int]]:
+    """Return camera and stamp, ns, of the images an observation pairs."""
+    return list(zip(message.cameras, map(stamp_of, message.image_stamps), strict=True))
+
+
+def _seen(cdr: bytes, images: dict[tuple[str, int], bytes]) -> Observation | None:
+    """Return an observation from its serialised message, None where one of its images is not among some."""
+    message = deserialize(cdr, OBSERVATION)
+    keys = _images_of(message)
+    if not all(key in images for key in keys):
+        return None
+    return observation_from_message(message, {key[0]: image_data(images[key]) for key in keys})

@@ -95,14 +95,23 @@ class McapFile:
         """Whether the file says which channels and chunks it has."""
         return self._summary != 0
 
-    def messages(self, channels: Collection[int]) -> list[McapMessage]:
+    @property
+    def chunks(self) -> int:
+        """How many chunks there are; none in a file that was written without."""
+        return len(self._chunks)
+
+    def messages(self, channels: Collection[int], first_chunk: int = 0) -> list[McapMessage]:
         """Return the messages of some channels in order of their log times, those of one time as they were written.
+
+        Args:
+            channels: Their numbers.
+            first_chunk: Chunks before this one are not read.
 
         Raises:
             ValueError: A chunk is damaged; `struct.error` says the same.
         """
         found: list[McapMessage] = []
-        for source, start, end in self._parts():
+        for source, start, end in self._parts(first_chunk):
             data = source[start:end]
             for opcode, place, after in _records(data):
                 if opcode == _MESSAGE:
@@ -126,11 +135,11 @@ class McapFile:
                 *_, place, length = _CHUNK_INDEX_HEAD.unpack_from(summary, start)
                 self._chunks.append((place, length))
 
-    def _parts(self) -> Iterator[tuple[mmap | bytes, int, int]]:
+    def _parts(self, first_chunk: int) -> Iterator[tuple[mmap | bytes, int, int]]:
         """Yield every run of messages, what holds it and from where to where: a file without chunks is a single one."""
         if not self._chunks:
             yield self._data, len(MAGIC), self._summary
-        for place, length in self._chunks:
+        for place, length in self._chunks[first_chunk:]:
             yield self._chunk(place, length)
 
     def _chunk(self, place: int, length: int) -> tuple[mmap | bytes, int, int]:

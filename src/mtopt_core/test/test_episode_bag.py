@@ -13,7 +13,15 @@ from mcap_ros2.decoder import DecoderFactory
 from mtopt_core.bag import BagReader, BagWriter
 from mtopt_core.configuration import CellConfiguration
 from mtopt_core.episode import Action, Episode, Outcome, Step, Termination, Verdict
-from mtopt_core.episode_bag import TOPICS, camera_topic, episode_ids, read_episode, read_outcomes, write_episode
+from mtopt_core.episode_bag import (
+    TOPICS,
+    camera_topic,
+    episode_ids,
+    read_episode,
+    read_final,
+    read_outcomes,
+    write_episode,
+)
 from mtopt_core.errors import BagError
 from mtopt_core.images import decode_jpeg
 from mtopt_core.message_types import ACTION, COMPRESSED_IMAGE, EPISODE_INFO, OBSERVATION, Message, serialize
@@ -197,6 +205,38 @@ def test_an_aborted_episode_ends_with_the_last_observation_that_has_its_images(
     assert len(back.steps) == 2
 
 
+@pytest.mark.parametrize('chunk_size', [4096, 65536, 10**7])
+def test_the_final_observation_is_read_without_what_was_before_it(
+    tmp_path: Path, make_episode: Make, chunk_size: int
+) -> None:
+    cell = CELL.model_copy(update={'recording': CELL.recording.model_copy(update={'chunk_size': chunk_size})})
+    path = write_episode(tmp_path, make_episode(size=200), cell)
+    expected = read_episode(path).final
+    file = next(path.glob('*.mcap'))
+    with file.open('rb') as stream:
+        chunks = make_reader(stream).get_summary().chunk_indexes
+    if chunk_size < 10**7:
+        assert len(chunks) > 1
+        data = bytearray(file.read_bytes())
+        data[chunks[0].chunk_start_offset + chunks[0].chunk_length - 1] ^= 0x55
+        file.write_bytes(data)
+        with pytest.raises(BagError, match='damaged'):
+            read_episode(path)
+    final = read_final(path)
+    assert (final.stamp, final.images) == (expected.stamp, expected.images)
+    np.testing.assert_array_equal(final.joint_positions, expected.joint_positions)
+
+
+def test_the_final_observation_of_an_aborted_episode_is_the_last_that_has_its_images(
+    tmp_path: Path, make_episode: Make
+) -> None:
+    recording = Recording(tmp_path, make_episode())
+    recording.start()
+    recording.observations(skip_image=f'main {recording.episode.final.stamp}')
+    path = recording.finish()
+    assert read_final(path).stamp == read_episode(path).final.stamp == recording.episode.steps[-1].observation.stamp
+
+
 def test_a_last_action_whose_result_was_never_seen_is_left_out(tmp_path: Path, make_episode: Make) -> None:
     recording = Recording(tmp_path, make_episode())
     recording.start()
@@ -312,8 +352,9 @@ def test_wherever_a_bag_is_cut_or_spoiled_only_bag_errors_are_raised(tmp_path: P
         with pytest.raises(BagError):
             read_episode(path)
         file.write_bytes(data[:place] + bytes([data[place] ^ 0x55]) + data[place + 1 :])
-        with suppress(BagError):
-            read_episode(path)
+        for read in (read_episode, read_final):
+            with suppress(BagError):
+                read(path)
 
 
 def test_topics_have_the_types_of_the_interface(tmp_path: Path, make_episode: Make) -> None:

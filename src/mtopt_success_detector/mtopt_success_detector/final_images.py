@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from mtopt_core.bag import set_aside
-from mtopt_core.episode_bag import read_episode
+from mtopt_core.episode_bag import read_final
 from mtopt_core.errors import BagError, ImageError
 from mtopt_core.images import decode_jpeg, decode_square, encode_jpeg
 from mtopt_core.paths import DataFolder
@@ -74,13 +75,14 @@ class FinalImages:
             bags: Bag by episode id.
             report: Told how many of the new bags have been read.
         """
-        with self._locked():
+        # Decoding, which is most of it, does not hold Python's lock.
+        with self._locked(), ThreadPoolExecutor(os.cpu_count()) as pool:
             new = [episode_id for episode_id in bags if episode_id not in self._entries]
             for first in range(0, len(new), EPISODES_PER_APPEND):
                 report(first, len(new))
-                self._append(
-                    {name: self._final_images(bags[name]) for name in new[first : first + EPISODES_PER_APPEND]}
-                )
+                some = new[first : first + EPISODES_PER_APPEND]
+                packed = pool.map(self._final_images, (bags[name] for name in some))
+                self._append(dict(zip(some, packed, strict=True)))
             report(len(new), len(new))
 
     def present(self, episode_ids: Sequence[str]) -> np.ndarray:
@@ -106,7 +108,7 @@ class FinalImages:
     def _final_images(self, bag: Path) -> list[bytes]:
         """Return the packed final image of each view, empty where there is none that can be used."""
         try:
-            jpegs = read_episode(bag).final.images
+            jpegs = read_final(bag).images
             return [self._pack(jpegs[view]) if view in jpegs else b'' for view in self.views]
         except (BagError, ImageError) as error:
             set_aside(bag, str(error))
