@@ -80,8 +80,8 @@ def choose_threshold(
     what is held. With fewer failures than `1 / false_positive_rate` it cannot be resolved: the default is kept.
 
     Below one half, where calibrated probability says that a failure is likelier, the threshold goes only for successes
-    that were seen there: as low as the lowest of them above which most of these episodes are successes. So rare a task
-    as is solved once in a hundred times hardly gets a probability of one half, and would never be solved otherwise.
+    that were seen there, and no lower than the next failure. So rare a task as is solved once in a hundred times hardly
+    gets a probability of one half, and would never be solved otherwise.
 
     Successes that are missed would be false failures: as many of them as the share of unsure verdicts allows are left
     unsure instead, but no more than it takes to miss successes as rarely as failures pass.
@@ -113,13 +113,12 @@ def _where_successes_begin(lowest: float, successes: np.ndarray, failures: np.nd
 
     Args:
         lowest: The lowest threshold that keeps the false-positive rate.
-        successes: p(success) of the successes, ascending.
+        successes: p(success) of the successes.
         failures: p(success) of the failures.
     """
-    for number, probability in enumerate(successes):
-        if lowest <= probability < DEFAULT_THRESHOLD and len(successes) - number >= (failures >= probability).sum():
-            return float(probability)
-    return max(DEFAULT_THRESHOLD, lowest)
+    ahead = max(lowest, float(failures[failures < DEFAULT_THRESHOLD].max(initial=0.0)))
+    paying = successes[(successes > ahead) & (successes < DEFAULT_THRESHOLD)]
+    return float(paying.min()) if len(paying) else max(DEFAULT_THRESHOLD, lowest)
 
 
 def measure(

@@ -37,7 +37,7 @@ def test_a_threshold_goes_no_lower_than_a_success_needs():
     assert choose_threshold(probabilities, outcomes, 0.01, 0.03).value == DEFAULT_THRESHOLD
 
 
-def test_a_rare_task_gets_a_threshold_below_one_half_where_most_that_pass_are_successes():
+def test_a_rare_task_gets_a_threshold_below_one_half_for_successes_ahead_of_the_failures():
     # One in a hundred is solved: no probability reaches one half, though all successes are ahead of the failures.
     outcomes = np.r_[np.zeros(400), np.ones(4)]
     probabilities = np.r_[np.linspace(0, 0.2, 400), [0.1, 0.25, 0.3, 0.4]]
@@ -46,8 +46,8 @@ def test_a_rare_task_gets_a_threshold_below_one_half_where_most_that_pass_are_su
     assert threshold.failure == threshold.value
 
 
-def test_where_most_that_would_pass_are_failures_the_threshold_stays_at_one_half():
-    # The rate of false positives, 3 of 400, would allow 0.3; but those would be most of what is called a success.
+def test_below_one_half_no_further_failure_passes():
+    # The rate of false positives, 3 of 400, would allow 0.3, below which calibration is against it.
     outcomes = np.r_[np.zeros(400), np.ones(2)]
     probabilities = np.r_[np.linspace(0, 0.2, 397), [0.35, 0.35, 0.35], [0.1, 0.3]]
     assert choose_threshold(probabilities, outcomes, 0.01, 0.0).value == DEFAULT_THRESHOLD
