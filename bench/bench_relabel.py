@@ -79,24 +79,32 @@ def main(
 
         some = dict(islice(((row.episode_id, row.path) for row in rows), DECODED))
         jpegs = [read_episode(path).final.images[view] for path in some.values() for view in DETECTOR_CAMERAS]
-        numbers = iter(range(rounds + 1))
+        numbers = count()
 
-        def uncached() -> None:
+        def read() -> tuple[Path, FinalImages]:
             folder = data.root / f'uncached-{next(numbers)}'
             folder.mkdir()
             (folder / 'bags').symlink_to(data.bags)
             fresh = FinalImages(DataFolder(folder), DETECTOR_CAMERAS, image_size)
             fresh.read(some)
+            return folder, fresh
+
+        def uncached() -> None:
+            folder, fresh = read()
             relabel(DataFolder(folder), next(detectors), fresh, list(some), TASKS.names, workers)
 
         def decode() -> None:
             for jpeg in jpegs:
                 decode_square(jpeg, image_size)
 
-        seconds = alternate({'relabelling, nothing cached': uncached, 'decoding alone': decode}, rounds, 'uncached')
+        reading = 'reading final images alone'
+        seconds = alternate(
+            {reading: read, 'relabelling, nothing cached': uncached, 'decoding alone': decode}, rounds, 'uncached'
+        )
         Console().print(rates_table(f'{len(some)} bags of {recorded} px', 'episodes/s', len(some), seconds))
-        ratio = median_ratio(*reversed(list(seconds.values())))
-        print(f'{ratio:.2f} times the rate of decoding alone (limit {SHARE})')
+        decoding = seconds.pop('decoding alone')
+        for name, taken in seconds.items():
+            print(f'{name}: {median_ratio(decoding, taken):.2f} times the rate of decoding alone (limit {SHARE})')
         print(load())
 
 
