@@ -5,8 +5,7 @@ RUN ["/opt/mtopt/docker/in_environment", "python", "tools/gazebo_root.py", "--sc
 # Gazebo 11 is in no later Debian.
 FROM debian:11.11-slim AS tree
 COPY --from=recipe /tmp/furnish.sh /tmp/furnish.sh
-# The node's user mounts its folder there, and could not make it.
-RUN sh /tmp/furnish.sh && rm /tmp/furnish.sh && mkdir -p /run/mtopt
+RUN sh /tmp/furnish.sh && rm /tmp/furnish.sh
 
 FROM mtopt:local
 COPY --from=tree / /opt/gazebo-11

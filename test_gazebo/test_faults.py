@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from mtopt_sim.gazebo import classic_transport
 from mtopt_sim.gazebo.errors import TransportError
 from mtopt_sim.gazebo.installation import ROOT_ENVIRONMENT_VARIABLE
 from mtopt_sim.gazebo.simulation import Simulation
-from mtopt_sim.gazebo.world import world_file, world_files, write_files
+from mtopt_sim.gazebo.world import world_file, world_files
 from mtopt_sim.simulators import IMAGE_PERIOD
 
 
@@ -47,6 +49,23 @@ def test_servers_end_with_what_started_them():
     assert servers() == before
 
 
+def test_a_killed_process_leaves_no_server_and_nothing_in_the_temporary_folder(tmp_path):
+    code = 'from mtopt_sim.simulators import new_cell; cell = new_cell("gazebo", 32); print("runs", flush=True); input()'
+    before = servers()
+    with subprocess.Popen(
+        [sys.executable, '-c', code],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, 'TMPDIR': str(tmp_path)},
+    ) as process:  # fmt: skip
+        assert process.stdout.readline() == 'runs\n'
+        (server,) = servers() - before
+        process.kill()
+    deadline = time.monotonic() + 20.0
+    while Path(f'/proc/{server}').exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not Path(f'/proc/{server}').exists()
+    assert not list(tmp_path.iterdir())
+
+
 def test_two_servers_do_not_hear_each_other(gazebo):
     gazebo.reset(3)
     other = Simulation(CELL, 32, (), IMAGE_PERIOD)
@@ -66,25 +85,20 @@ def test_cameras_without_a_display_are_named():
         Simulation(CELL, 32, ('main', 'wrist'), IMAGE_PERIOD, display=False)
 
 
-def written_world(folder):
-    write_files(folder, world_files(CELL, 32, IMAGE_PERIOD))
-    return folder / world_file(CELL)
-
-
-def test_a_world_without_the_arm_is_named(tmp_path):
-    path = written_world(tmp_path)
-    text = path.read_text()
+def test_a_world_without_the_arm_is_named():
+    files = world_files(CELL, 32, IMAGE_PERIOD)
+    text = files[world_file(CELL)]
     start = text.index('<include>')
-    path.write_text(text[:start] + text[text.index('</include>', start) + len('</include>') :])
+    files[world_file(CELL)] = text[:start] + text[text.index('</include>', start) + len('</include>') :]
     with pytest.raises(TransportError, match="no model 'arm' with joints"):
-        Simulation(CELL, 32, (), IMAGE_PERIOD, folder=tmp_path)
+        Simulation(CELL, 32, (), IMAGE_PERIOD, files)
 
 
-def test_another_world_is_named(tmp_path):
-    path = written_world(tmp_path)
-    path.write_text(path.read_text().replace('<world name="two_bins">', '<world name="kitchen">'))
+def test_another_world_is_named():
+    files = world_files(CELL, 32, IMAGE_PERIOD)
+    files[world_file(CELL)] = files[world_file(CELL)].replace('<world name="two_bins">', '<world name="kitchen">')
     with pytest.raises(TransportError, match=r"world 'two_bins', but .*kitchen"):
-        Simulation(CELL, 32, (), IMAGE_PERIOD, folder=tmp_path)
+        Simulation(CELL, 32, (), IMAGE_PERIOD, files)
 
 
 def test_a_missing_gazebo_is_named_with_the_command_that_prepares_it(tmp_path, monkeypatch):

@@ -5,19 +5,20 @@ machine but debootstrap itself. The tree also holds the definitions of Gazebo's 
 packages to descriptor sets. On another machine, or without root, the tarball is enough: put it into the cache folder.
 Where this machine has Gazebo 11 itself, with the headers that the definitions come with, there is no need of a tree.
 
-`gazebo_root.py --script FILE` writes what makes a Debian 11 into such a tree, for an image of a container.
+Exits with 69 where this machine cannot have it: no mirror, no right to make the tree or to run a server in namespaces of
+its own. `gazebo_root.py --script FILE` writes what makes a Debian 11 into such a tree, for an image of a container.
 """
 
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
-import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -25,13 +26,16 @@ from typing import IO
 
 from debian_packages import MissingPackagesError, ensure
 
+from mtopt_sim.gazebo.errors import TransportError
 from mtopt_sim.gazebo.installation import MESSAGES, cache_folder, host_installation, installation_in
+from mtopt_sim.gazebo.server import NO_NAMESPACES, isolation
 
 MIRROR_ENVIRONMENT_VARIABLE = 'MTOPT_DEBIAN_MIRROR'
 SUITE = 'bullseye'
 PACKAGES = ('gazebo', 'gazebo-plugin-base', 'libgl1-mesa-dri', 'xvfb', 'iproute2', 'protobuf-compiler')
 # Only unpacked: their dependencies are a compiler's worth of headers, and all that is wanted are the .proto files.
 MESSAGE_PACKAGES = ('libgazebo-dev', 'libignition-msgs-dev')
+CERTIFICATES = Path('/etc/ssl/certs/ca-certificates.crt')
 KEYRING = Path('/usr/share/keyrings/debian-archive-keyring.gpg')
 RECIPE = hashlib.sha256(repr((SUITE, PACKAGES, MESSAGE_PACKAGES, 1)).encode()).hexdigest()[:12]
 
@@ -72,17 +76,14 @@ class RootError(Exception):
 
 
 def mirrors() -> list[str]:
-    """Return where to look for Debian's packages: as told, else as this machine's apt does."""
+    """Return where to look for Debian's packages: as told, else wherever this machine's apt looks for anything."""
     given = os.environ.get(MIRROR_ENVIRONMENT_VARIABLE)
     if given:
-        return [given]
-    folder = Path('/etc/apt')
-    files = [folder / 'sources.list', *sorted(folder.glob('sources.list.d/*.list'))]
-    text = '\n'.join(path.read_text() for path in files if path.exists())
-    found = re.findall(r'^deb\s+(?:\[[^]]*\]\s+)?(\S+/debian)/?\s', text, re.MULTILINE)
-    for path in sorted(folder.glob('sources.list.d/*.sources')):
-        found += re.findall(r'^URIs:\s*(\S+/debian)/?\s*$', path.read_text(), re.MULTILINE)
-    return list(dict.fromkeys(found))
+        return [given.rstrip('/')]
+    if shutil.which('apt-get') is None:
+        return []
+    listed = subprocess.run(['apt-get', 'update', '--print-uris'], capture_output=True, text=True)
+    return list(dict.fromkeys(re.findall(r"^'(\S+)/dists/\S+/InRelease'", listed.stdout, re.MULTILINE)))
 
 
 def mirror_with_suite() -> str:
@@ -94,14 +95,17 @@ def mirror_with_suite() -> str:
     tried = mirrors()
     for mirror in tried:
         try:
-            with urllib.request.urlopen(f'{mirror}/dists/{SUITE}/Release', timeout=30):  # noqa: S310 (apt's own URLs)
-                return mirror
-        except (urllib.error.URLError, OSError):
+            with urllib.request.urlopen(f'{mirror}/dists/{SUITE}/Release', timeout=30) as answer:  # noqa: S310 (apt's)
+                release = answer.read().decode(errors='replace')
+        except (OSError, ValueError, http.client.HTTPException):
             continue
+        # Others name their suites for Debian's packages after Debian's suites.
+        if re.search(r'^Origin: Debian$', release, re.MULTILINE):
+            return mirror
     raise RootError(
-        f'no mirror of Debian that apt uses here has {SUITE} ({", ".join(tried) or "it uses none"}). Set '
-        f'{MIRROR_ENVIRONMENT_VARIABLE} to one that has it, or to the archive of ended releases, or copy {tarball()} '
-        'from a machine where it was made'
+        f'Debian {SUITE} is not on {", ".join(tried) or "any mirror, as apt names none here"}. Set '
+        f'{MIRROR_ENVIRONMENT_VARIABLE} to a mirror that has it, or to the archive of ended releases, or copy '
+        f'{tarball()} from a machine where it was made'
     )
 
 
@@ -123,20 +127,28 @@ def make_tree(root: Path) -> None:
             f'making the Debian {SUITE} tree needs root: `sudo make gazebo-root`, '
             f'or copy {tarball()} from a machine where it was made'
         )
-    ensure(PROBES, 'make gazebo-root')
     mirror = mirror_with_suite()
+    try:
+        ensure(PROBES, 'make gazebo-root')
+    except subprocess.CalledProcessError as error:
+        raise RootError(f'{error.cmd[0]} could not install what it needs; see above') from None
     print(f'Making a Debian {SUITE} tree with Gazebo 11 (about 330 MB to download, some minutes)', flush=True)
     isolated = ('unshare', '--mount', '--pid', '--fork', '--kill-child')
     furnish = f'set -e\nmount -t proc proc /proc\n{furnishing()}'
-    log = root.with_name('gazebo-11.log')
+    log = cache_folder() / 'gazebo-11.log'
+    # Of what speaks TLS, the bare tree has nothing.
+    with_tls = ('--include=ca-certificates',) if mirror.startswith('https:') else ()
     with log.open('w') as output:
         try:
-            _run(output, 'debootstrap', '--variant=minbase', f'--keyring={KEYRING}', SUITE, root, mirror)
+            _run(output, 'debootstrap', '--variant=minbase', *with_tls, f'--keyring={KEYRING}', SUITE, root, mirror)
             shutil.copy('/etc/resolv.conf', root / 'etc/resolv.conf')
+            if with_tls:
+                shutil.copy(CERTIFICATES, root / CERTIFICATES.relative_to('/'))
             _run(output, *isolated, 'chroot', root, 'sh', '-c', furnish)
         except subprocess.CalledProcessError as error:
             last = '\n'.join(log.read_text(errors='replace').splitlines()[-8:])
             raise RootError(f'{error.cmd[0]} failed; {log} ends with\n{last}') from None
+    log.unlink()
 
 
 def _run(output: IO[str], *command: str | Path) -> None:
@@ -178,8 +190,35 @@ def use_host() -> None:
     host.stamp.write_text(RECIPE)
 
 
+def see_that_servers_may_run() -> None:
+    """Try what every server is started in.
+
+    Raises:
+        RootError: This user, or this container, may not.
+    """
+    try:
+        command = [*isolation(), 'mount', '-t', 'proc', 'proc', '/proc']
+        tried = subprocess.run(command, capture_output=True, text=True)
+    except TransportError as error:
+        raise RootError(str(error)) from None
+    if tried.returncode:
+        raise RootError(f'{tried.stderr.strip()}. {NO_NAMESPACES}')
+
+
 def main() -> None:
-    """See that the tree is there: as it is, from the tarball, or newly made.
+    """See that Gazebo is there and may run.
+
+    Raises:
+        RootError: It cannot be made, or servers may not run here.
+        MissingPackagesError: Programs are missing.
+        subprocess.CalledProcessError: A command failed.
+    """
+    see_that_servers_may_run()
+    see_that_it_is_there()
+
+
+def see_that_it_is_there() -> None:
+    """Find the tree as it is, unpack it from the tarball, or make it.
 
     Raises:
         RootError: It cannot be made.
@@ -222,6 +261,7 @@ if __name__ == '__main__':
         else:
             main()
     except (RootError, MissingPackagesError) as error:
-        sys.exit(f'make gazebo-root: {error}')
+        print(f'make gazebo-root: {error}', file=sys.stderr)
+        sys.exit(os.EX_UNAVAILABLE)
     except subprocess.CalledProcessError as error:
         sys.exit(f'make gazebo-root: {error.cmd[0]} failed with exit code {error.returncode}; see above')

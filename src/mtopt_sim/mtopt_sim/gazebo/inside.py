@@ -5,7 +5,9 @@ address whatever it is told, so it gets a network in which there is only a loopb
 was made in: this process makes those that are asked for and hands them out (`SCM_RIGHTS`), so that whoever talks to
 Gazebo stays in the network where the rest of the graph is. When the one who started it is gone, everything here ends.
 
-Each request is a line of JSON on the socket that is standard input, each answer a line with a socket or an `error`.
+The first line on the socket that is standard input holds the world's files, by the path they have in their folder; they
+lie in a file system of this process' own, of which nothing stays. Each further line is a request, each answer a line with
+a socket or an `error`; all are JSON. What the server prints goes to an open file whose number is an argument.
 """
 
 from __future__ import annotations
@@ -19,9 +21,10 @@ import struct
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
-RUN = Path('/run/mtopt')
+RUN = Path('/tmp/mtopt')  # noqa: S108
 DISPLAY = ':1'
 LOOPBACK = '127.0.0.1'
 PARTITION = 'mtopt'
@@ -36,20 +39,24 @@ def raise_loopback() -> None:
         fcntl.ioctl(control, SET_FLAGS, struct.pack('16sh22x', b'lo', UP))
 
 
-def enter(root: Path, run: Path) -> None:
-    """Make the Debian tree at `root` the whole file system, with the folder `run` in it."""
-    inside = root / RUN.relative_to('/')
-    inside.mkdir(parents=True, exist_ok=True)
+def enter(root: Path) -> None:
+    """Make the Debian tree at `root` the whole file system, with an empty folder for what is temporary."""
     for command in (
         ('mount', '--rbind', '/dev', root / 'dev'),
         ('mount', '-t', 'proc', 'proc', root / 'proc'),
-        ('mount', '--bind', run, inside),
-        # Last: on a machine whose own Gazebo runs, this hides what is in /tmp, where the server's folder may be.
         ('mount', '-t', 'tmpfs', 'tmpfs', root / 'tmp'),
     ):
         subprocess.run([str(part) for part in command], check=True)
     os.chroot(root)
     os.chdir('/')
+
+
+def write_files(files: dict[str, str]) -> None:
+    """Write the world's files where the server looks for them."""
+    for name, content in files.items():
+        path = RUN / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
 
 
 def start_display(log: int) -> subprocess.Popen[bytes]:
@@ -105,10 +112,9 @@ def open_socket(request: dict[str, str | int]) -> socket.socket:
     return made
 
 
-def serve(control: socket.socket, server: subprocess.Popen[bytes]) -> None:
+def serve(control: socket.socket, requests: Iterable[bytes], server: subprocess.Popen[bytes]) -> None:
     """Answer requests until the other side is gone."""
-    lines = control.makefile('rb')
-    for line in lines:
+    for line in requests:
         request = json.loads(line)
         status = server.poll()
         try:
@@ -125,19 +131,21 @@ def serve(control: socket.socket, server: subprocess.Popen[bytes]) -> None:
 
 
 def main() -> None:
-    """Run a server: arguments are the Debian tree, the folder with the world, the world's name, and `no-display`."""
-    root, run, world, *rest = sys.argv[1:]
+    """Run a server: arguments are the Debian tree, the world's file, the number of the log, and `no-display`."""
+    root, world, log_number, *rest = sys.argv[1:]
+    log = int(log_number)
     control = socket.socket(fileno=0)
+    requests = control.makefile('rb')
     children = []
     try:
         raise_loopback()
-        enter(Path(root), Path(run))
-        log = os.open(RUN / 'server.log', os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        enter(Path(root))
+        write_files(json.loads(requests.readline()))
         if not rest:
             children.append(start_display(log))
         children.append(start_server(world, not rest, log))
         control.sendall(b'{}\n')
-        serve(control, children[-1])
+        serve(control, requests, children[-1])
     except (OSError, subprocess.CalledProcessError) as error:
         control.sendall(json.dumps({'error': str(error)}).encode() + b'\n')
     finally:

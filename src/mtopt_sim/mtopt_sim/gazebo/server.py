@@ -9,6 +9,8 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -17,7 +19,8 @@ from mtopt_sim.gazebo.errors import TransportError
 from mtopt_sim.gazebo.installation import Installation
 
 START_TIMEOUT = 60.0
-LOG_TAIL = 6
+LOG_READ, LOG_TAIL = 1 << 16, 6
+"""Bytes of the log's end that are looked at, and lines of it that are told."""
 NO_NAMESPACES = (
     'The server needs a network of its own: run as root, or let users make namespaces '
     '(`sysctl kernel.unprivileged_userns_clone=1`; in a container, seccomp=unconfined)'
@@ -32,27 +35,32 @@ class Server:
 
     Args:
         installation: Where Gazebo is.
-        run: Folder with the world and its models; the server's log goes there too.
-        world: Name of the world's file in it.
+        files: Texts of the world and its models, by their paths.
+        world: Path of the world among them.
         display: Whether cameras can render.
 
     Raises:
         TransportError: It did not start.
     """
 
-    def __init__(self, installation: Installation, run: Path, world: str, display: bool = True) -> None:
-        self._log = run / 'server.log'
+    def __init__(
+        self, installation: Installation, files: Mapping[str, str], world: str, display: bool = True
+    ) -> None:
+        # A file without a name: it is gone with the last who has it open, however they end.
+        self._log = tempfile.TemporaryFile()
         self._control, theirs = socket.socketpair()
-        arguments = [str(installation.root), str(run), world, *(() if display else ('no-display',))]
+        log = self._log.fileno()
+        arguments = [str(installation.root), world, str(log), *(() if display else ('no-display',))]
         # -S: the packages of this environment are of no use inside, and one of them would start Python again.
         python = [sys.executable, '-S', '-E', str(Path(inside.__file__))]
         self._process = subprocess.Popen(
-            [*_isolation(), *python, *arguments], stdin=theirs.fileno(), stderr=subprocess.PIPE, start_new_session=True
-        )
+            [*isolation(), *python, *arguments],
+            stdin=theirs.fileno(), stderr=subprocess.PIPE, pass_fds=(log,), start_new_session=True,
+        )  # fmt: skip
         theirs.close()
         self._control.settimeout(START_TIMEOUT)
         try:
-            self._answer()
+            self._ask(files)
         except TransportError as error:
             self.close()
             if 'unshare:' in str(error):
@@ -79,6 +87,7 @@ class Server:
             self._process.wait()
         if self._process.stderr is not None:
             self._process.stderr.close()
+        self._log.close()
 
     def check(self) -> None:
         """See that the server runs.
@@ -112,7 +121,7 @@ class Server:
         """
         return self._ask({'do': 'multicast'})
 
-    def _ask(self, request: dict[str, str | int]) -> socket.socket:
+    def _ask(self, request: Mapping[str, str | int]) -> socket.socket:
         try:
             self._control.sendall(json.dumps(request).encode() + b'\n')
         except OSError:
@@ -140,13 +149,15 @@ class Server:
         words = ''
         if self._process.poll() is not None and self._process.stderr is not None:
             words = self._process.stderr.read().decode(errors='replace')
-        if self._log.exists():
-            words += _COLOURS.sub('', self._log.read_text(errors='replace'))
+        # From the end: where the file stands is where the server goes on writing.
+        size = os.fstat(self._log.fileno()).st_size
+        log = os.pread(self._log.fileno(), LOG_READ, max(0, size - LOG_READ))
+        words += _COLOURS.sub('', log.decode(errors='replace'))
         lines = [line for line in words.splitlines() if line.strip()][-LOG_TAIL:]
         return f'; its last words: {" | ".join(lines)}' if lines else ''
 
 
-def _isolation() -> list[str]:
+def isolation() -> list[str]:
     """Return the command that gives what follows a network, processes and mounts of its own.
 
     Raises:

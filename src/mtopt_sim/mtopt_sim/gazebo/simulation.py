@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +21,7 @@ from mtopt_sim.gazebo.models import LINK, hinge_names, joint_zeros
 from mtopt_sim.gazebo.poses import from_quaternion, pose_of
 from mtopt_sim.gazebo.sdf import rpy
 from mtopt_sim.gazebo.server import Server
-from mtopt_sim.gazebo.world import LAMP, TIME_STEP_NS, WORLD, world_file, world_files, write_files
+from mtopt_sim.gazebo.world import LAMP, TIME_STEP_NS, WORLD, world_file, world_files
 
 # s of wall time, on a machine that is busy with other things.
 START_TIMEOUT, TOPIC_TIMEOUT, STEP_TIMEOUT = 180.0, 30.0, 60.0
@@ -51,7 +49,7 @@ class Simulation:
         image_size: Side of the square images, px.
         cameras: Cameras that are listened to; each renders at every multiple of `period`.
         period: Between two images of a camera, s.
-        folder: Folder whose world is run; none writes one for this cell.
+        files: What `world_files` writes for a world that is run instead of this cell's.
         display: Whether cameras can render.
 
     Attributes:
@@ -67,7 +65,7 @@ class Simulation:
         image_size: int,
         cameras: Sequence[str],
         period: float,
-        folder: Path | None = None,
+        files: Mapping[str, str] | None = None,
         display: bool = True,
     ) -> None:
         self.time = 0
@@ -78,27 +76,23 @@ class Simulation:
         if table.cloth is not None:
             self._joints[table.cloth.name] = tuple(hinge_names(table.cloth))
         self._image_size = image_size
-        self._scratch = tempfile.TemporaryDirectory(prefix='mtopt-gazebo-')
         self._publishers: dict[str, IgnPublisher] = {}
         self._transport: ClassicTransport | None = None
         self._server: Server | None = None
         try:
-            self._open(table, cameras, period, folder, display)
+            self._open(table, cameras, period, files or world_files(table, image_size, period), display)
         except BaseException:
             self.close()
             raise
 
     def _open(
-        self, table: CellTable, cameras: Sequence[str], period: float, folder: Path | None, display: bool
+        self, table: CellTable, cameras: Sequence[str], period: float, files: Mapping[str, str], display: bool
     ) -> None:
-        run = folder or Path(self._scratch.name)
-        if folder is None:
-            write_files(run, world_files(table, self._image_size, period))
         installation = find_installation()
         self._messages = Messages(installation.classic_messages, 'gazebo.msgs')
         ignition = Messages(installation.ignition_messages, 'ignition.msgs')
         self._command_type = ignition.type('JointCmd')
-        self._server = Server(installation, run, world_file(table), display)
+        self._server = Server(installation, files, world_file(table), display)
         self._transport = transport = ClassicTransport(self._server, self._messages, WORLD, START_TIMEOUT)
         for model in self._joints:
             self._publishers[model] = IgnPublisher(self._server, ignition, f'/{model}/joint_cmd', 'JointCmd')
@@ -156,7 +150,6 @@ class Simulation:
                 part.close()
         self._publishers = {}
         self._transport = self._server = None
-        self._scratch.cleanup()
 
     def check(self) -> None:
         """See that the server runs.
