@@ -227,7 +227,7 @@ def see_that_it_is_there() -> None:
     """
     folder = cache_folder()
     final = installation_in(folder / 'gazebo-11')
-    if final.stamp.exists() and final.stamp.read_text() == RECIPE:
+    if final.stamp.exists() and final.stamp.read_text().strip() == RECIPE:
         print(f'Gazebo 11 is in {final.root}')
         return
     folder.mkdir(parents=True, exist_ok=True)
