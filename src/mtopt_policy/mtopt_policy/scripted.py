@@ -13,6 +13,7 @@ import numpy as np
 
 from mtopt_core.episode import Action, Observation, Source
 from mtopt_core.tasks import TaskSet
+from mtopt_core.workspace import MAX_YAW
 from mtopt_policy.action_space import ActionSpace, Choice, finishing_choice
 
 
@@ -177,5 +178,10 @@ class ScriptedPolicy:
 
 
 def shortest_turn(start: float, goal: float) -> float:
-    """Return the turn, in [-pi/2, pi/2) rad, that brings two fingers from one yaw to another or half a turn from it."""
-    return (goal - start + np.pi / 2) % np.pi - np.pi / 2
+    """Return the turn, rad, that brings two fingers from one yaw to another or to half a turn from it.
+
+    Of the two or three the nearest that the workspace has: beyond `MAX_YAW` the arm would stand and wait.
+    """
+    alike = (goal + np.pi / 2) % np.pi - np.pi / 2 + np.pi * np.arange(-1, 2)
+    allowed = alike[np.abs(alike) <= MAX_YAW]
+    return float(allowed[np.abs(allowed - start).argmin()] - start)

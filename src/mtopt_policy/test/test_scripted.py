@@ -133,6 +133,11 @@ def test_two_fingers_turn_the_shorter_way(start, goal, turn):
     assert shortest_turn(start, goal) == pytest.approx(turn)
 
 
+@pytest.mark.parametrize(('start', 'goal', 'turn'), [(-1.6, 0.35, 1.95), (1.9, 0.1, -1.8), (1.9, -1.2, np.pi - 3.1)])
+def test_two_fingers_turn_the_longer_way_where_the_arm_cannot_turn_the_shorter(start, goal, turn):
+    assert shortest_turn(start, goal) == pytest.approx(turn)
+
+
 def test_the_same_seed_repeats_an_episode_and_another_does_not():
     policy = ScriptedPolicy(TASKS, EASED)
     first, second, third = ([dataclasses.astuple(a)[:2] for _, a in play(policy, 'lift-any', s)[0]] for s in (3, 3, 4))
