@@ -137,7 +137,7 @@ class ClassicTransport:
             if left <= 0:
                 self._server.check()
                 found = details()
-                raise TransportError(complaint + (f', but {found}' if found else ''))
+                raise TransportError(complaint + (f', but {found}' if found else '') + self._server.last_words())
             self.pump(left)
 
     def pump(self, seconds: float) -> None:

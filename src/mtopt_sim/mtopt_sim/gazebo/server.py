@@ -125,7 +125,7 @@ class Server:
         try:
             self._control.sendall(json.dumps(request).encode() + b'\n')
         except OSError:
-            raise TransportError(f"Gazebo's server has ended{self._last_words()}") from None
+            raise TransportError(f"Gazebo's server has ended{self.last_words()}") from None
         return self._answer()
 
     def _answer(self) -> socket.socket:
@@ -134,18 +134,18 @@ class Server:
             while not answer.endswith(b'\n'):
                 data, received, _, _ = socket.recv_fds(self._control, 4096, 1)
                 if not data:
-                    raise TransportError(f"Gazebo's server did not stay{self._last_words()}")
+                    raise TransportError(f"Gazebo's server did not stay{self.last_words()}")
                 answer += data
                 descriptors += received
         except OSError as error:
-            raise TransportError(f"Gazebo's server does not answer: {error}{self._last_words()}") from None
+            raise TransportError(f"Gazebo's server does not answer: {error}{self.last_words()}") from None
         problem = json.loads(answer).get('error')
         if problem:
-            raise TransportError(f'{problem}{self._last_words()}')
+            raise TransportError(f'{problem}{self.last_words()}')
         return socket.socket(fileno=descriptors[0]) if descriptors else self._control
 
-    def _last_words(self) -> str:
-        """Return the end of what the server, or who should have started it, printed."""
+    def last_words(self) -> str:
+        """Return the end of what the server, or who should have started it, has printed, as a message goes on."""
         words = ''
         if self._process.poll() is not None and self._process.stderr is not None:
             words = self._process.stderr.read().decode(errors='replace')

@@ -288,8 +288,15 @@ class Simulation:
         return {tuple(sorted(name.rpartition('::')[0] for name in pair)) for pair in pairs}  # type: ignore[misc]
 
     def _message_of_now(self, feed: Feed, kind: str, complaint: str) -> Any:
+        def newest() -> str:
+            message = self._newest(feed, kind, 0)
+            return 'nothing came at all' if message is None else f'the newest is of {_nanoseconds(message.time)} ns'
+
         self._open_transport.wait_for(
-            lambda: self._newest(feed, kind, self.time) is not None, time.monotonic() + STEP_TIMEOUT, complaint
+            lambda: self._newest(feed, kind, self.time) is not None,
+            time.monotonic() + STEP_TIMEOUT,
+            f'{complaint} at {self.time} ns',
+            newest,
         )
         return self._newest(feed, kind, self.time)
 
