@@ -31,6 +31,7 @@ from mtopt_policy.scripted import ScriptedPolicy
 from mtopt_sim.cell import Cell
 from mtopt_sim.mujoco_plant import MujocoPlant
 from mtopt_sim.scene import Scene
+from mtopt_sim.simulators import SimulatorName, new_cell
 
 IMAGE_SIZE = 128
 """Side of the images, px: what the detector is measured at."""
@@ -77,6 +78,7 @@ def fill(
     seed: int,
     *,
     shifted: bool = False,
+    simulator: SimulatorName = 'mujoco',
     attempted: Sequence[str] = KNOWN.names,
     place_share: float = PLACE_SHARE,
     report: Report = silent,
@@ -88,7 +90,8 @@ def fill(
         name: What the ids begin with.
         episodes: How many it shall hold.
         seed: Of all of them; episode i is the same whatever the others are.
-        shifted: Whether it is the cell on another day.
+        shifted: Whether it is the cell on another day, which MuJoCo alone has.
+        simulator: What simulates the cell.
         attempted: Tasks that are attempted, each as often as the others of its skill.
         place_share: Share of places among the episodes.
         report: Told how many are done.
@@ -99,12 +102,15 @@ def fill(
     if not wanted:
         return
     data.bags.mkdir(parents=True, exist_ok=True)
-    for count, (episode_id, simulated) in enumerate(_simulated(name, wanted, seed, shifted, attempted, place_share)):
+    cell = _cell(simulator, shifted)
+    run = _simulated(cell, name, wanted, seed, attempted, place_share)
+    for count, (episode_id, simulated) in enumerate(run):
         report(count + len(done), episodes)
         known = [outcome for outcome in simulated.outcomes if outcome.task in KNOWN.names]
         with (root / 'truth.jsonl').open('a') as file:
             file.write(json.dumps({'episode_id': episode_id, **simulated.truth}) + '\n')
         write_episode(data.bags, simulated.episode, load_cell(), known)
+    cell.close()
     store = LabelStore(data)
     truths = read_truth(root)
     for names in np.array_split(np.array(sorted(truths)), max(1, len(truths) // STORE_EVERY)):
@@ -124,11 +130,15 @@ def read_truth(root: Path) -> dict[str, dict[str, bool]]:
     return {line.pop('episode_id'): line for line in lines}
 
 
+def _cell(simulator: SimulatorName, shifted: bool) -> Cell:
+    if shifted:
+        return Cell(IMAGE_SIZE, DETECTOR_CAMERAS, plant=ShiftedPlant(CELL, IMAGE_SIZE))
+    return new_cell(simulator, IMAGE_SIZE, DETECTOR_CAMERAS)
+
+
 def _simulated(
-    name: str, numbers: list[int], seed: int, shifted: bool, attempted: Sequence[str], place_share: float
+    cell: Cell, name: str, numbers: list[int], seed: int, attempted: Sequence[str], place_share: float
 ) -> Iterator[tuple[str, SimulatedEpisode]]:
-    plant = ShiftedPlant(CELL, IMAGE_SIZE) if shifted else None
-    cell = Cell(IMAGE_SIZE, DETECTOR_CAMERAS, plant=plant)
     configuration = load_cell()
     robot = SimulatedRobot(cell, configuration, ALL, (), DETECTOR_CAMERAS)
     space = ActionSpace.eased(configuration.step)
@@ -141,7 +151,6 @@ def _simulated(
         episode_id = f'{name}_{number:06d}'
         scene_seed = int(rng.integers(2**31))
         yield episode_id, robot.run(scripts[number % len(scripts)], episode_id, task, scene_seed, object_present=True)
-    cell.close()
 
 
 def describe(root: Path) -> str:
