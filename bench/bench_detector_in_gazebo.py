@@ -1,6 +1,6 @@
-"""How well does a detector that learned from MuJoCo's pictures judge Gazebo's? The same scripts on the same seeds in both.
+"""How well does a detector that learned from MuJoCo's pictures judge Gazebo's?
 
-What it judges is the truth of each simulator. It goes on where it was stopped.
+The same scripts on the same seeds in both. What it judges is the truth of each simulator. It goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ def main(
     prepare()
     path = find_checkpoint(checkpoint)
     size = load_manifest(path, DetectorManifest).network.image_size
-    table = Table('skill', 'simulator', *FIGURES.values(), title=f'{path.name}, {episodes} episodes, means of the tasks')
+    table = Table(
+        'skill', 'simulator', *FIGURES.values(), title=f'{path.name}, {episodes} episodes, means of the tasks'
+    )
     measured = {}
     for simulator in SIMULATORS:
         with progress_bar(simulator) as report:

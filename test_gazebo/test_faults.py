@@ -50,7 +50,9 @@ def test_servers_end_with_what_started_them():
 
 
 def test_a_killed_process_leaves_no_server_and_nothing_in_the_temporary_folder(tmp_path):
-    code = 'from mtopt_sim.simulators import new_cell; cell = new_cell("gazebo", 32); print("runs", flush=True); input()'
+    code = (
+        'from mtopt_sim.simulators import new_cell; cell = new_cell("gazebo", 32); print("runs", flush=True); input()'
+    )
     before = servers()
     with subprocess.Popen(
         [sys.executable, '-c', code],

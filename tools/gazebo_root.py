@@ -5,8 +5,8 @@ machine but debootstrap itself. The tree also holds the definitions of Gazebo's 
 packages to descriptor sets. On another machine, or without root, the tarball is enough: put it into the cache folder.
 Where this machine has Gazebo 11 itself, with the headers that the definitions come with, there is no need of a tree.
 
-Exits with 69 where this machine cannot have it: no mirror, no right to make the tree or to run a server in namespaces of
-its own. `gazebo_root.py --script FILE` writes what makes a Debian 11 into such a tree, for an image of a container.
+Exits with 69 where this machine cannot have it: no mirror, no right to make the tree or to run a server in namespaces
+of its own. `gazebo_root.py --script FILE` writes what makes a Debian 11 into such a tree, for an image of a container.
 """
 
 from __future__ import annotations

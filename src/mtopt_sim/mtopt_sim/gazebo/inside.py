@@ -5,9 +5,9 @@ address whatever it is told, so it gets a network in which there is only a loopb
 was made in: this process makes those that are asked for and hands them out (`SCM_RIGHTS`), so that whoever talks to
 Gazebo stays in the network where the rest of the graph is. When the one who started it is gone, everything here ends.
 
-The first line on the socket that is standard input holds the world's files, by the path they have in their folder; they
-lie in a file system of this process' own, of which nothing stays. Each further line is a request, each answer a line with
-a socket or an `error`; all are JSON. What the server prints goes to an open file whose number is an argument.
+The first line on the socket that is standard input holds the world's files, by the path they have in their folder;
+they lie in a file system of this process' own, of which nothing stays. Each further line is a request, each answer a
+line with a socket or an `error`; all are JSON. What the server prints goes to an open file whose number is an argument.
 """
 
 from __future__ import annotations

@@ -43,11 +43,9 @@ class Server:
         TransportError: It did not start.
     """
 
-    def __init__(
-        self, installation: Installation, files: Mapping[str, str], world: str, display: bool = True
-    ) -> None:
+    def __init__(self, installation: Installation, files: Mapping[str, str], world: str, display: bool = True) -> None:
         # A file without a name: it is gone with the last who has it open, however they end.
-        self._log = tempfile.TemporaryFile()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the server)
         self._control, theirs = socket.socketpair()
         log = self._log.fileno()
         arguments = [str(installation.root), world, str(log), *(() if display else ('no-display',))]
