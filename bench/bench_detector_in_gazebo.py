@@ -1,6 +1,6 @@
 """How well does a detector that learned from MuJoCo's pictures judge Gazebo's?
 
-The same scripts on the same seeds in both. What it judges is the truth of each simulator. It goes on where it was stopped.
+The same scripts on the same seeds in both; judged by the truth of each simulator. It goes on where it was stopped.
 """
 
 from __future__ import annotations
