@@ -2,12 +2,12 @@
 
 The Q-network without the inputs of state and action: one image tower, the one-hot task fused into its feature map. All
 views go through the same tower; the mean of the logits of the views present is the detector's, so any subset of the
-cameras will do.
+cameras will do. The preset `small` has a head of its own, which is told which camera it is, see `pooled_head`.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +18,11 @@ from mtopt_core.configuration import DETECTOR_CAMERAS
 from mtopt_core.fusion_head import FusionHead
 from mtopt_core.layers import CHANNELS, Norm, Preset
 from mtopt_core.vision_tower import VisionTower
+from mtopt_success_detector.pooled_head import PooledHead
 
+MOMENTUM = 0.02
+"""Of the batch normalisation's running figures with the pooled head, which learns in some thousand steps: by the 0.0003
+of Grasping44, made for a million, they would still be half what they began as."""
 SILENT = 0.2
 """Smallest spread of a feature that counts, as a share of their mean spread."""
 
@@ -32,6 +36,7 @@ class DetectorConfiguration(BaseModel):
         views: Cameras it knows.
         image_size: Side of the square images, px.
         norm: `batch` (as the paper) or `group`.
+        head: `fusion`, the Q-network's, or `pooled`, which knows the camera and pools over the map.
     """
 
     model_config = ConfigDict(extra='forbid', frozen=True)
@@ -40,6 +45,7 @@ class DetectorConfiguration(BaseModel):
     views: Annotated[tuple[str, ...], Field(min_length=1)] = DETECTOR_CAMERAS
     image_size: int
     norm: Norm
+    head: Literal['fusion', 'pooled'] = 'fusion'
 
     @classmethod
     def paper(cls, tasks: int) -> DetectorConfiguration:
@@ -49,7 +55,7 @@ class DetectorConfiguration(BaseModel):
     @classmethod
     def small(cls, tasks: int) -> DetectorConfiguration:
         """Return a network that learns on two CPU cores in a minute, 64 px."""
-        return cls(preset='small', tasks=tasks, image_size=64, norm='group')
+        return cls(preset='small', tasks=tasks, image_size=64, norm='batch', head='pooled')
 
 
 class Judgement(NamedTuple):
@@ -71,6 +77,7 @@ class SuccessDetector(nn.Module):
     """Final images to one logit per task; their `sigmoid`, calibrated, is p(success)."""
 
     one_hot: torch.Tensor
+    cameras: torch.Tensor
     usual: torch.Tensor
     spread: torch.Tensor
 
@@ -78,10 +85,17 @@ class SuccessDetector(nn.Module):
         super().__init__()
         self.configuration = configuration
         self.tower = VisionTower(configuration.preset, configuration.norm)
-        self.fusion = FusionHead(
-            configuration.preset, configuration.norm, (configuration.tasks,), configuration.image_size
-        )
+        preset, norm, blocks = configuration.preset, configuration.norm, (configuration.tasks,)
+        self.fusion: FusionHead | PooledHead
+        if configuration.head == 'pooled':
+            self.fusion = PooledHead(preset, norm, (*blocks, len(configuration.views)))
+            for layer in self.modules():
+                if isinstance(layer, nn.BatchNorm2d):
+                    layer.momentum = MOMENTUM
+        else:
+            self.fusion = FusionHead(preset, norm, blocks, configuration.image_size)
         self.register_buffer('one_hot', torch.eye(configuration.tasks), persistent=False)
+        self.register_buffer('cameras', torch.eye(len(configuration.views)), persistent=False)
         # The features that are usual, by task; part of the weights, because they change with them.
         features = 2 * CHANNELS[configuration.preset]
         self.register_buffer('usual', torch.zeros(configuration.tasks, features))
@@ -106,7 +120,7 @@ class SuccessDetector(nn.Module):
             images: `(sum(present), 3, S, S) float in [0, 1]`, by episode and view.
             present: As for `forward`.
         """
-        return _mean_over_views(self._logits(self.tower(images)), present)
+        return _mean_over_views(self._logits(self.tower(images), present), present)
 
     def judge(self, images: torch.Tensor, present: torch.Tensor) -> Judgement:
         """Judge final images for every task, view by view too.
@@ -116,7 +130,7 @@ class SuccessDetector(nn.Module):
             present: As for `forward`.
         """
         maps = self.tower(images[present])
-        logits = self._logits(maps)
+        logits = self._logits(maps, present)
         by_view = logits.new_full((*present.shape, logits.shape[1]), torch.nan)
         by_view[present] = logits
         features = _mean_over_views(_pooled(maps), present)
@@ -146,9 +160,13 @@ class SuccessDetector(nn.Module):
             # A map that is always silent must not turn a first faint sound into an enormous distance.
             self.spread[task] = spread.clamp_min(float(spread.mean()) * SILENT + 1e-6)
 
-    def _logits(self, maps: torch.Tensor) -> torch.Tensor:
-        """Return logits of single images, `(M, T)`, from their feature maps."""
-        return self.fusion(maps, [self.one_hot.expand(len(maps), -1, -1)])
+    def _logits(self, maps: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+        """Return logits of single images, `(M, T)`, from their feature maps, one for each of the views present."""
+        tasks = self.one_hot.expand(len(maps), -1, -1)
+        if self.configuration.head == 'fusion':
+            return self.fusion(maps, [tasks])
+        _, views = present.nonzero(as_tuple=True)
+        return self.fusion(maps, [tasks, self.cameras[views][:, None]])
 
 
 def _pooled(maps: torch.Tensor) -> torch.Tensor:
