@@ -1,7 +1,8 @@
 """The simulated cell as a robot's driver: cameras, joint states and clock out, joint trajectories in.
 
 In lock-step, the default, time passes only while a step's trajectories are carried out; then every image and joint
-state is published once. At real time the clock follows the wall's and everything is streamed, as by a real cell.
+state is published once, and again, with the same stamp, for a node that joins later and would wait in vain. At real
+time the clock follows the wall's and everything is streamed, as by a real cell.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from mtopt_sim.errors import SimulationError
 from mtopt_sim.simulators import IMAGE_PERIOD, new_cell
 
 TRUTH = 'simulator'
+NEWCOMERS_PERIOD = 0.2  # s between two looks for nodes that joined late
 
 
 class SimulatorNode(Node):
@@ -70,6 +72,7 @@ class SimulatorNode(Node):
         self._pairs = CommandPairs(self._cell.kinematics.joint_names, arm.finger_joint)
         self._motion: Iterator[None] | None = None
         self._episode_id = ''
+        self._listeners = 0
 
         self._clock_publisher = self.create_publisher(ClockMessage, '/clock', COMMANDS)
         self._joint_states = self.create_publisher(JointState, 'joint_states', EVENTS)
@@ -89,9 +92,11 @@ class SimulatorNode(Node):
         self._cell.reset(self.value('seed'))
         self._publish()
         self.report(OK, 'simulating')
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
         if self.value('real_time'):
-            steady = Clock(clock_type=ClockType.STEADY_TIME)
             self._ticker = self.create_timer(self._period, self._tick, clock=steady)
+        else:
+            self._ticker = self.create_timer(NEWCOMERS_PERIOD, self._greet, clock=steady)
 
     def cleanup(self) -> None:
         """Free what the simulator holds."""
@@ -126,6 +131,16 @@ class SimulatorNode(Node):
     def _tick(self) -> None:
         """Let one period pass: first what is commanded, then at rest."""
         self._carry_on(self._period)
+
+    def _greet(self) -> None:
+        """Show the scene once more when somebody has begun to listen since it was shown."""
+        listeners = self._count_listeners()
+        if listeners > self._listeners:
+            self._publish()
+        self._listeners = listeners
+
+    def _count_listeners(self) -> int:
+        return sum(one.get_subscription_count() for one in (self._joint_states, *self._images.values()))
 
     def _advance(self, seconds: float) -> float:
         """Carry on with the motion; return what is left of the time when it ended, s."""
@@ -172,6 +187,7 @@ class SimulatorNode(Node):
 
     def _publish(self) -> None:
         cell, stamp = self._cell, self._cell.stamp
+        self._listeners = self._count_listeners()
         time: Time = time_of(stamp)
         self._clock_publisher.publish(ClockMessage(clock=time))
         self._joint_states.publish(

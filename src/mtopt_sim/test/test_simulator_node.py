@@ -5,10 +5,12 @@ import time
 import numpy as np
 import pytest
 from driven_robot import Robot
+from sensor_msgs.msg import Image, JointState
 
 from mtopt_core.trajectory import Trajectory
 from mtopt_msgs.msg import EpisodeInfo
 from mtopt_node.conversions import stamp_of, trajectory_to_message
+from mtopt_node.qos import EVENTS, IMAGES
 
 SECOND = 1_000_000_000
 
@@ -23,6 +25,16 @@ def robot():
 @pytest.mark.parametrize('gripper_first', [True, False])
 def test_a_step_moves_exactly_its_length_and_shows_everything_once(robot, gripper_first):
     assert robot.step_that_shows_everything_once(0.1, gripper_first) == pytest.approx(0.1, abs=2e-3)
+
+
+def test_who_joins_late_is_shown_the_scene_too(robot):
+    stamp = stamp_of(robot.reset(seed=3, skill='lift').stamp)
+    assert robot.shown(stamp)
+    joints, pictures = [], []
+    robot.node.create_subscription(JointState, 'joint_states', joints.append, EVENTS)
+    robot.node.create_subscription(Image, 'camera/wrist/image', pictures.append, IMAGES)
+    assert robot.until(lambda: joints and pictures)
+    assert {stamp_of(message.header.stamp) for message in (*joints, *pictures)} == {stamp}
 
 
 def test_the_same_seed_shows_the_same_scene(robot):
