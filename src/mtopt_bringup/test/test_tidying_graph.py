@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
 from running_cell import RunningCell
 
 from mtopt_msgs.action import ResetScene
 from mtopt_node.calls import ThreadedActionClient
 
 
-@pytest.mark.xfail(reason='open: on a quiet machine no observation comes after a move, and the reset gives up')
 def test_a_robot_tidies_its_cell_by_its_own_skills_within_all_limits(tmp_path):
     with RunningCell(tmp_path, new_scenes='robot') as cell:
         client = ThreadedActionClient(cell._node, ResetScene, '/robot1/reset/scene')

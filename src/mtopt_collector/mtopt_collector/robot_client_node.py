@@ -25,7 +25,7 @@ from mtopt_msgs import msg
 from mtopt_msgs.action import ResetScene, RunPolicy
 from mtopt_msgs.srv import DetectSuccess, SetEpisode
 from mtopt_node.calls import LOOK_PERIOD, CallError, Lost, NodeLostError, ThreadedActionClient, call, run_goal
-from mtopt_node.conversions import episode_info_to_message, stamp_of
+from mtopt_node.conversions import episode_info_to_message, stamp_of, time_of
 from mtopt_node.node import WARN
 from mtopt_node.qos import EVENTS, OBSERVATIONS
 
@@ -163,7 +163,13 @@ class RobotClientNode(CellNode):
 
     def run_policy(self, info: EpisodeInfo) -> PolicyRun:
         """Run the policy until the episode ends."""
-        goal = RunPolicy.Goal(episode_id=info.episode_id, task=info.task, policy=info.policy, seed=info.seed)
+        goal = RunPolicy.Goal(
+            episode_id=info.episode_id,
+            task=info.task,
+            policy=info.policy,
+            seed=info.seed,
+            ready=time_of(info.stamp),
+        )
         result = self._run_goal(Fault.POLICY_FAILED, self._policy_client, RUNNING, goal, POLICY_TIMEOUT, POLICY_SILENCE)
         failed = result.error_code != RunPolicy.Result.NONE
         return PolicyRun(

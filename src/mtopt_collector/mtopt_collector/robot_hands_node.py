@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from builtin_interfaces.msg import Time
 from rclpy.callback_groups import CallbackGroup
 from rclpy.client import Client
 from rclpy.task import Future
@@ -54,6 +55,7 @@ class RobotHands:
         """Begin a run: its name in the actions, and what tells that nobody wants it any more."""
         self._name, self._given_up = name, given_up
         self._steps = 0
+        self._at_rest = Time()
 
     def seconds(self) -> float:
         """Return steady time, s."""
@@ -65,15 +67,13 @@ class RobotHands:
         response = await self._node.ask(self._move, request, MOVE_TIMEOUT, self._given_up)
         if not response.success:
             raise ArmBlockedError(response.message)
+        self._at_rest = response.stamp
         await self._see_the_cell(stamp_of(response.stamp))
 
     async def pick(self, seed: int) -> bool:
         """Pick by the policy."""
         result = await self._run_policy(self._picking, seed)
         if result.error_code == RunPolicy.Result.NO_MODEL:
-            result = await self._run_policy('scripted', seed)
-        if result.error_code == RunPolicy.Result.ACTION_REJECTED:
-            # The newest observation the policy had may have been one of the move before; by now it has a newer one.
             result = await self._run_policy('scripted', seed)
         if result.error_code != RunPolicy.Result.NONE:
             raise CallError(f'the policy did not pick: {result.error_msg}')
@@ -99,7 +99,9 @@ class RobotHands:
 
     async def _run_policy(self, policy: str, seed: int) -> RunPolicy.Result:
         await self._until(self._policy.server_is_ready, STEP_TIMEOUT, 'the policy node is not there')
-        goal = RunPolicy.Goal(episode_id=f'{self._name}-pick-{seed}', task=PICK_TASK, policy=policy, seed=seed)
+        goal = RunPolicy.Goal(
+            episode_id=f'{self._name}-pick-{seed}', task=PICK_TASK, policy=policy, seed=seed, ready=self._at_rest
+        )
         handle = await self._answer_of(self._policy.send_goal_async(goal), STEP_TIMEOUT)
         if not handle.accepted:
             raise CallError('the policy node refused to pick; it may be busy')

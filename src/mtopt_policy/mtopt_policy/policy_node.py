@@ -225,8 +225,9 @@ class PolicyNode(Node):
         def cancelled() -> bool:
             return goal.is_cancel_requested or not self._active
 
-        # The newest observation, unless that is still the last one of the episode before.
-        observation = self._observe(max(self._inbox.newest, self._decided_on + 1), control, cancelled)
+        # Without a stamp the newest, unless that is still the last one of the episode before.
+        ready = stamp_of(goal.request.ready) or max(self._inbox.newest, self._decided_on + 1)
+        observation = self._observe(ready, control, cancelled)
         self._await_arm_controller(cancelled)
         while (action := control.decide(observation)) is not None:
             number = control.steps - 1

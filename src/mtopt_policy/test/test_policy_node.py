@@ -129,8 +129,12 @@ class PlayedCell:
         self.actions.append(action)
         self.answer(action)
 
-    def send(self, task: str = 'lift-any', policy: str = 'scripted', seed: int = 0, max_steps: int = 0) -> Any:
-        goal = RunPolicy.Goal(episode_id=f'e{seed}', task=task, policy=policy, seed=seed, max_steps=max_steps)
+    def send(
+        self, task: str = 'lift-any', policy: str = 'scripted', seed: int = 0, max_steps: int = 0, ready: int = 0
+    ) -> Any:
+        goal = RunPolicy.Goal(
+            episode_id=f'e{seed}', task=task, policy=policy, seed=seed, max_steps=max_steps, ready=time_of(ready)
+        )
         return resolved(self._client.send_goal_async(goal))
 
     def run(self, *arguments: Any, **goal: Any) -> RunPolicy.Result:
@@ -222,6 +226,17 @@ def test_the_observation_an_episode_ended_on_does_not_begin_the_next(cell):
     result = cell.run(seed=5)
     assert result.error_code == RunPolicy.Result.OBSERVATION_TIMEOUT
     assert 'reset the scene' in result.error_msg
+
+
+def test_what_was_seen_before_the_cell_was_ready_is_not_decided_on(cell):
+    ready = cell.stamp + SECOND
+    handle = cell.send(seed=9, ready=ready)
+    time.sleep(0.5)
+    assert not cell.actions
+    cell.reset()
+    assert cell.stamp == ready
+    assert resolved(handle.get_result_async()).result.error_code == RunPolicy.Result.NONE
+    assert stamp_of(cell.actions[0].header.stamp) == ready
 
 
 def test_a_rejected_action_aborts_the_episode_with_the_reason(cell):
