@@ -32,7 +32,7 @@ from mtopt_collector.collection import (
     Identity,
     State,
 )
-from mtopt_collector.help_call import HelpCall
+from mtopt_collector.help_call import HelpCall, HelpCallError
 from mtopt_collector.robot_client_node import RobotClientNode
 from mtopt_collector.scheduler import Scheduler
 from mtopt_core.episode_bag import camera_topic
@@ -272,7 +272,10 @@ class CollectorNode(RobotClientNode):
         if message == self._help.message:
             return
         images = self._newest_images() if message else {}
-        self._help.call(message, images)
+        try:
+            self._help.call(message, images)
+        except HelpCallError as error:
+            self.get_logger().error(str(error))
         self._help_requests.publish(
             msg.HelpRequest(
                 header=header(time.time_ns(), ''),

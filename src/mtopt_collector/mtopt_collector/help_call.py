@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from mtopt_core.errors import ConfigurationError
+from mtopt_core.errors import ConfigurationError, MtoptError
 from mtopt_core.paths import DataFolder
+
+
+class HelpCallError(MtoptError):
+    """Nobody could be called by the command."""
 
 
 class HelpCall:
@@ -28,7 +33,8 @@ class HelpCall:
         data: The pictures are kept in its folder `help/<robot>`.
 
     Raises:
-        ConfigurationError: The command cannot be split into words.
+        ConfigurationError: The command cannot be split into words, or there is no such program: better at the start
+            than in the night.
     """
 
     def __init__(self, robot: str, command: str, data: DataFolder) -> None:
@@ -36,6 +42,10 @@ class HelpCall:
             self._command = shlex.split(command)
         except ValueError as error:
             raise ConfigurationError(f'parameter help_command {command!r}: {error}') from None
+        if self._command and shutil.which(self._command[0]) is None:
+            raise ConfigurationError(
+                f'parameter help_command: there is no program {self._command[0]}, or it cannot be run'
+            )
         self._robot = robot
         self._folder: Path = data.root / 'help' / robot
         self._running: list[subprocess.Popen[bytes]] = []
@@ -47,6 +57,9 @@ class HelpCall:
         Args:
             message: What is the matter and what to do; empty: nobody is needed any more.
             images: JPEGs by camera.
+
+        Raises:
+            HelpCallError: The command cannot be run any more; the call is open all the same.
         """
         self.message = message
         # A disk that is full may be the very reason for the call.
@@ -61,5 +74,9 @@ class HelpCall:
                 'MTOPT_MESSAGE': message,
                 'MTOPT_PICTURES': str(self._folder.absolute()),
             }
-            with suppress(OSError):
+            try:
                 self._running.append(subprocess.Popen(self._command, env={**os.environ, **environment}))
+            except OSError as error:
+                raise HelpCallError(
+                    f'help_command {self._command[0]} cannot be run: {error.strerror}; nobody was told: {message}'
+                ) from None

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from mtopt_collector.help_call import HelpCall
+from mtopt_collector.help_call import HelpCall, HelpCallError
 from mtopt_core.errors import ConfigurationError
 from mtopt_core.paths import DataFolder
 
@@ -32,11 +32,26 @@ def test_the_command_is_told_robot_message_and_pictures_and_when_nobody_is_neede
     assert not call.message
 
 
-def test_a_command_that_is_not_there_or_none_harms_nothing(tmp_path):
-    for command in ('', '/nonexistent/notify --urgent'):
-        call = HelpCall('robot1', command, DataFolder(tmp_path))
+def test_without_a_command_the_call_is_open_all_the_same(tmp_path):
+    call = HelpCall('robot1', '', DataFolder(tmp_path))
+    call.call('stuck', {})
+    assert call.message == 'stuck'
+
+
+def test_a_command_that_is_not_there_is_named_at_the_start(tmp_path):
+    with pytest.raises(ConfigurationError, match='no program /nonexistent/notify'):
+        HelpCall('robot1', '/nonexistent/notify --urgent', DataFolder(tmp_path))
+
+
+def test_a_command_that_is_gone_when_it_is_needed_is_told_with_what_it_was_for(tmp_path):
+    command = tmp_path / 'notify'
+    command.write_text('#!/bin/sh\n')
+    command.chmod(0o755)
+    call = HelpCall('robot1', str(command), DataFolder(tmp_path))
+    command.unlink()
+    with pytest.raises(HelpCallError, match=r'notify cannot be run: No such file.*nobody was told: stuck'):
         call.call('stuck', {})
-        assert call.message == 'stuck'
+    assert call.message == 'stuck'
 
 
 def test_a_command_that_cannot_be_split_is_named(tmp_path):
