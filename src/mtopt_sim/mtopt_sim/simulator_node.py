@@ -136,7 +136,10 @@ class SimulatorNode(Node):
         """Show the scene once more when somebody has begun to listen since it was shown."""
         listeners = self._count_listeners()
         if listeners > self._listeners:
-            self._publish()
+            try:
+                self._publish()
+            except SimulationError as error:
+                self.report(ERROR, f'the scene cannot be shown: {error}')
         self._listeners = listeners
 
     def _count_listeners(self) -> int:
