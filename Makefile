@@ -5,7 +5,7 @@ PYTEST := python -m pytest --disable-plugin-autoload -p pytest_timeout
 PACKAGES := $(filter-out src/mtopt_msgs/mtopt_msgs,$(foreach package,$(wildcard src/*),$(package)/$(notdir $(package))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test faults gazebo gazebo-long gazebo-root lint clean
+.PHONY: help setup demo test faults network soak gazebo gazebo-long gazebo-root lint clean
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -21,6 +21,12 @@ test: setup ## Run all tests
 
 faults: setup ## Break a running graph every 15 s for 3 minutes and see that it recovers; --minutes 30 by hand
 	@$(IN_ENVIRONMENT) python bench/bench_faults.py --minutes 3 --every 15
+
+network: setup ## Have a robot and a trainer on two machines made of namespaces, a slow and lossy road between (root)
+	@$(IN_ENVIRONMENT) $(PYTEST) -o timeout=900 -rs test_network
+
+soak: setup ## Let two simulated robots collect and learn for an hour; prints what grows and what is late
+	@$(IN_ENVIRONMENT) python bench/bench_soak.py
 
 gazebo: gazebo-root ## Hold Gazebo 11 to MuJoCo's contract, drive it through the graph, evaluate the shipped policy there
 	@$(IN_ENVIRONMENT) $(PYTEST) -o timeout=1200 test_gazebo

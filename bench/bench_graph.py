@@ -18,7 +18,7 @@ import torch
 import typer
 from measuring import load
 
-from mtopt_bringup.cadence import read_cadence, summarise
+from mtopt_core.cadence import read_cadence, summarise
 from mtopt_core.checkpoint import new_version, save_checkpoint
 from mtopt_core.configuration import load_cell
 from mtopt_core.environment import prepare

@@ -30,6 +30,7 @@ def _nodes(context: LaunchContext) -> list[Node]:
             namespace=spec.namespace,
             parameters=[dict(spec.parameters)],
             remappings=list(spec.remappings.items()),
+            prefix=f'nice -n {spec.niceness}' if spec.niceness else None,
             output='both',
         )
         for spec in graph(GraphOptions.model_validate(given))

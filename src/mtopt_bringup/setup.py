@@ -28,6 +28,7 @@ setup(
             f'simulate = {NAME}.simulate:simulate',
             f'evaluate = {NAME}.evaluate:evaluate',
             f'run = {NAME}.run_node:run',
+            f'fleet = {NAME}.fleet_node:fleet',
             f'replay = {NAME}.replay_node:replay',
             f'report = {NAME}.report:report',
             f'bootstrap = {NAME}.bootstrap:bootstrap',

@@ -29,6 +29,7 @@ setup(
             'bags = mtopt_core.bag_commands:app',
             'labels = mtopt_core.label_commands:app',
             'task = mtopt_core.task_commands:app',
+            'transfer = mtopt_core.transfer_commands:app',
         ],
     },
 )

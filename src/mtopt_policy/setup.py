@@ -19,7 +19,7 @@ setup(
     entry_points={
         'console_scripts': [
             f'policy_node = {NAME}.policy_node:main',
-            f'trainer_node = {NAME}.learner.trainer_node:main',
+            f'trainer_node = {NAME}.trainer_node:main',
         ],
         'mtopt.commands': [f'train = {NAME}.learner.cli:train'],
     },

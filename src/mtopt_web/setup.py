@@ -20,6 +20,7 @@ setup(
     entry_points={
         'mtopt.commands': [f'web = {NAME}.web_node:web'],
         'mtopt.pages': [
+            f'robots = {NAME}.robots_page:PAGE',
             f'show = {NAME}.show_page:PAGE',
             f'label = {NAME}.label_page:PAGE',
             f'review = {NAME}.review_page:PAGE',

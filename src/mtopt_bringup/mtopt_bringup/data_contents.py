@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mtopt_bringup.dataset_summary import Outcomes
 from mtopt_core.catalogue import Catalogue, Row
+from mtopt_core.data_growth import Outcomes
 from mtopt_core.errors import MtoptError
 from mtopt_core.label_store import DEFAULT_SOURCES, SIMULATOR, LabelStore
 from mtopt_core.paths import DataFolder

@@ -1,61 +1,14 @@
-"""What a data folder holds: how it grew, what each task has to learn from, and what the final images look like."""
+"""What the final images of a data folder look like, and what was said of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from mtopt_core.catalogue import Row
+from mtopt_core.data_growth import Outcomes
 from mtopt_core.episode import Outcome, Verdict
 from mtopt_core.tasks import TaskSet
-
-Outcomes = Mapping[str, Mapping[str, Outcome]]
-"""Outcomes by episode id and task."""
-
-
-@dataclass(frozen=True)
-class TaskGrowth:
-    """What one task has to learn from, counted over the episodes of its skill in order of time.
-
-    Attributes:
-        task: Its name.
-        attempts: Episodes that attempted it.
-        successes: `(N,) int`, episodes known to solve it after each of the folder's N, whichever task they attempted.
-        failures: `(N,) int`, the same for those known not to.
-    """
-
-    task: str
-    attempts: int
-    successes: np.ndarray
-    failures: np.ndarray
-
-
-def growth(rows: Sequence[Row], outcomes: Outcomes, tasks: TaskSet) -> list[TaskGrowth]:
-    """Return every task's growth.
-
-    Args:
-        rows: Episodes in order of time.
-        outcomes: Of whoever counts; unsure ones count for neither.
-        tasks: The tasks.
-    """
-    return [_growth(rows, outcomes, task.name, task.skill) for task in tasks.tasks]
-
-
-def _growth(rows: Sequence[Row], outcomes: Outcomes, task: str, skill: str) -> TaskGrowth:
-    verdicts = [
-        outcomes[row.episode_id][task].verdict
-        if row.skill == skill and task in outcomes.get(row.episode_id, ())
-        else Verdict.UNSURE
-        for row in rows
-    ]
-    return TaskGrowth(
-        task=task,
-        attempts=sum(row.task == task for row in rows),
-        successes=np.cumsum([verdict is Verdict.SUCCESS for verdict in verdicts], dtype=int),
-        failures=np.cumsum([verdict is Verdict.FAILURE for verdict in verdicts], dtype=int),
-    )
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ import typer
 from rich.console import Console
 
 from mtopt_bringup.bootstrap import AIM
-from mtopt_bringup.cadence import read_cadence
 from mtopt_bringup.report import write_report
 from mtopt_bringup.stages import Stage, State, carry_out
+from mtopt_core.cadence import read_cadence
 from mtopt_core.checkpoint import newest_checkpoint
 from mtopt_core.errors import ConfigurationError
 from mtopt_core.paths import DataFolder, shipped

@@ -13,9 +13,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mtopt_bringup.dataset_summary import TaskGrowth
 from mtopt_bringup.evaluation import Evaluation
 from mtopt_bringup.impersonation_counts import Counts
+from mtopt_core.data_growth import TaskGrowth
 from mtopt_policy.learner.impersonation import Impersonation
 from mtopt_policy.learner.task_buffers import FAILURE as TASK_FAILURE
 from mtopt_policy.learner.task_buffers import SUCCESS as TASK_SUCCESS
@@ -23,6 +23,12 @@ from mtopt_policy.policies import SCRIPTED
 
 INK, QUIET, GRID = '#1b2530', '#67737e', '#e6eaee'
 SUCCESS, FAILURE = '#1d9a6c', '#c9d1d8'
+GROWTH = {
+    'success, learned policy': SUCCESS,
+    'success, script': '#93d7bb',
+    'failure, learned policy': '#97a3af',
+    'failure, script': '#dbe1e6',
+}
 SCRIPTED_COLOUR = '#8794a1'
 LEARNED_COLOURS = ('#2463d6', '#b4690e', '#8b3fc4', '#0f8a8a', '#c2413a', '#5b7a1e')
 # The third is a ring, because it often lies over the second.
@@ -49,7 +55,7 @@ STYLE: Any = {
 
 
 def growth(tasks: Sequence[TaskGrowth]) -> str:
-    """Draw how the data grew: one small panel per task, successes and failures known so far."""
+    """Draw how the data grew (paper Fig. 5), task by task: successes, failures, by learned policies and scripts."""
     columns = min(4, len(tasks))
     rows = -(-len(tasks) // columns)
     with mpl.rc_context(STYLE):
@@ -57,9 +63,10 @@ def growth(tasks: Sequence[TaskGrowth]) -> str:
         panels = figure.subplots(rows, columns, squeeze=False, sharex=True).flat
         for axes, task in zip(panels, tasks, strict=False):
             successes, failures = task.successes, task.failures
+            bands = (task.learned_successes, task.other_successes, task.learned_failures, task.other_failures)
             # A curve of a few hundred points looks the same and keeps the report small.
             at = np.unique(np.linspace(0, len(successes) - 1, 300).astype(int))
-            axes.stackplot(at + 1, successes[at], failures[at], colors=(SUCCESS, FAILURE), linewidth=0)
+            areas = axes.stackplot(at + 1, *(band[at] for band in bands), colors=tuple(GROWTH.values()), linewidth=0)
             axes.set_title(task.task, color=INK)
             axes.annotate(
                 f'{successes[-1]:,} of {successes[-1] + failures[-1]:,}',
@@ -74,6 +81,7 @@ def growth(tasks: Sequence[TaskGrowth]) -> str:
         for axes in list(panels):
             axes.set_axis_off()
         figure.supxlabel('episodes collected', color=QUIET, fontsize=9)
+        figure.legend(areas, GROWTH, loc='outside upper right', frameon=False, ncols=len(GROWTH))
         return _svg(figure)
 
 

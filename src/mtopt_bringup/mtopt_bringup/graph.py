@@ -6,14 +6,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from mtopt_bringup.cells import RobotConfiguration, load_cells
+from mtopt_core.paths import shipped
+
 Value = bool | int | float | str | list[str]
+
+MACHINE = 'machine'
+"""Namespace of the nodes that serve all robots of a machine."""
+TRAINER_NICENESS = 19
+TRAINER_SILENCE = 60.0  # s; it only gets what the others leave of the machine
 
 SILENCE = 3.0  # s; a node gives two signs of life per second
 # Gazebo's steps and resets keep its node busy for seconds.
@@ -44,6 +52,7 @@ class NodeSpec:
         leads: Drives the other nodes, so it is stopped before them: they end in order what it has begun.
         silence: s without a sign of life after which the node is taken for frozen.
         spare: A second process of it waits to take its place, as it takes seconds to start.
+        niceness: Of its process: above 0 it gives way to the others.
     """
 
     package: str
@@ -55,6 +64,7 @@ class NodeSpec:
     leads: bool = False
     silence: float = SILENCE
     spare: bool = False
+    niceness: int = 0
 
     @property
     def full_name(self) -> str:
@@ -71,8 +81,14 @@ class GraphOptions(BaseModel):
     data: Annotated[Path, Field(description='folder of bags, labels and catalogue')] = Path('data')
     models: Annotated[str, Field(description='folder of `policy` and `success_detector`; empty: DATA/models')] = ''
     robots: Annotated[int, Field(ge=1, le=100, description='number of robots, robot1 to robotN')] = 1
-    policy: Annotated[Literal['scripted', 'learned', 'mixture'], Field(description='of episodes nobody asked for')] = (
-        'scripted'
+    cells: Annotated[str, Field(description='files of single robots, config/cells/*.yaml, in place of `robots`')] = ''
+    shared: Annotated[bool, Field(description='one policy and one detector node serve all robots')] = False
+    trainer: Annotated[bool, Field(description='train on what is collected, and act by what was learned')] = False
+    policy: Annotated[
+        Literal['scripted', 'learned', 'mixture', 'curriculum'], Field(description='of episodes nobody asked for')
+    ] = 'scripted'
+    curriculum: Annotated[str, Field(description='rules of the policy `curriculum`; empty: config/curriculum.yaml')] = (
+        ''
     )
     episodes: Annotated[int, Field(ge=-1, description='for each robot to collect; 0: on request, -1: no end')] = -1
     grade_with: Annotated[Literal['detector', 'simulator', 'none'], Field(description='who grades final images')] = (
@@ -98,24 +114,81 @@ class GraphOptions(BaseModel):
 
 
 def graph(options: GraphOptions) -> list[NodeSpec]:
-    """Return the graph's nodes, those first that others wait for."""
-    return [spec for number in range(1, options.robots + 1) for spec in _robot(f'/robot{number}', number, options)]
+    """Return the graph's nodes, those first that others wait for.
+
+    Raises:
+        ConfigurationError: A robot's file cannot be read, breaks a rule, or there is none.
+    """
+    if options.cells:
+        cells = load_cells(options.cells)
+    else:
+        cells = {f'robot{number}': RobotConfiguration() for number in range(1, options.robots + 1)}
+    robots = {name: cell.applied(options, number) for number, (name, cell) in enumerate(cells.items(), 1)}
+    serving = [] if not options.shared else _servers(MACHINE, robots)
+    training = [_trainer(options)] if options.trainer else []
+    specs = [spec for name, own in robots.items() for spec in _robot(name, own, several=len(robots) > 1)]
+    return [*serving, *specs, *training]
 
 
-def _robot(namespace: str, number: int, options: GraphOptions) -> list[NodeSpec]:
+def _servers(namespace: str, robots: Mapping[str, GraphOptions]) -> list[NodeSpec]:
+    """Return the detector and the policy node of one robot, or of several under a namespace of their own."""
+    options = next(iter(robots.values()))
+    tasks: dict[str, Value] = {'tasks_file': options.tasks_file}
+    detector = {
+        **tasks,
+        'data_folder': str(options.data.absolute()),
+        'checkpoints': str(options.checkpoints / 'success_detector'),
+    }
+    policy = {**tasks, 'cell_file': options.cell_file, 'checkpoints': str(options.checkpoints / 'policy')}
+    if namespace == MACHINE:
+        detector['robots'] = policy['robots'] = list(robots)
+        policy['cell_files'] = [own.cell_file or str(shipped('config', 'cell.yaml')) for own in robots.values()]
+    place = f'/{namespace}'
+    return [
+        NodeSpec('mtopt_success_detector', 'detector_node', 'success_detector', place, detector, spare=options.spares),
+        NodeSpec('mtopt_policy', 'policy_node', 'policy', place, policy, spare=options.spares),
+    ]
+
+
+def _trainer(options: GraphOptions) -> NodeSpec:
+    policies = options.checkpoints / 'policy'
+    begun = any(options.checkpoints.glob('trainer/[!.]*/manifest.json'))
+    there = any(policies.glob('[!.]*/manifest.json'))
+    parameters: dict[str, Value] = {
+        'bags': str(options.data.absolute()),
+        'out': str(options.checkpoints),
+        'tasks_file': options.tasks_file,
+        'cell_file': options.cell_file,
+        # What people and the detector say counts; a simulator's truth only where the whole graph is graded by it.
+        'outcomes': ['human', 'simulator' if options.grade_with == 'simulator' else 'detector'],
+        # A policy that is there already is gone on from, not replaced by one that knows nothing.
+        'start': str(policies) if there and not begun else '',
+        'threads': 1,
+    }
+    return NodeSpec(
+        'mtopt_policy',
+        'trainer_node',
+        'trainer',
+        f'/{MACHINE}',
+        parameters,
+        silence=TRAINER_SILENCE,
+        niceness=TRAINER_NICENESS,
+    )
+
+
+def _robot(name: str, options: GraphOptions, several: bool) -> list[NodeSpec]:
+    namespace = f'/{name}'
     simulated = options.simulator is not Simulator.NONE
     cell: dict[str, Value] = {'cell_file': options.cell_file}
     tasks: dict[str, Value] = {'tasks_file': options.tasks_file}
     data: dict[str, Value] = {'data_folder': str(options.data.absolute())}
 
     # Simulated robots run at their own pace: with several, each has a clock of its own instead of the common one.
-    clock = {'/clock': f'{namespace}/clock'} if simulated and options.robots > 1 else {}
+    clock = {'/clock': f'{namespace}/clock'} if simulated and several else {}
 
-    def node(package: str, name: str, parameters: Mapping[str, Value], executable: str = '') -> NodeSpec:
+    def node(package: str, name: str, parameters: Mapping[str, Value]) -> NodeSpec:
         silence = simulator_silence if name == 'simulator' else SILENCE
-        executable = executable or f'{name}_node'
-        spare = options.spares and name in ('policy', 'success_detector')
-        return NodeSpec(package, executable, name, namespace, parameters, clock, name == 'collector', silence, spare)
+        return NodeSpec(package, f'{name}_node', name, namespace, parameters, clock, name == 'collector', silence)
 
     new_scenes = options.new_scenes or ('simulator' if simulated else 'robot')
     scripted = options.policy == 'scripted'
@@ -132,13 +205,7 @@ def _robot(namespace: str, number: int, options: GraphOptions) -> list[NodeSpec]
             'reset',
             {**cell, **tasks, 'new_scenes': new_scenes, 'picking': 'scripted' if scripted else 'learned'},
         ),
-        node(
-            'mtopt_success_detector',
-            'success_detector',
-            {**tasks, **data, 'checkpoints': str(options.checkpoints / 'success_detector')},
-            executable='detector_node',
-        ),
-        node('mtopt_policy', 'policy', {**cell, **tasks, 'checkpoints': str(options.checkpoints / 'policy')}),
+        *(replace(spec, remappings=clock) for spec in ([] if options.shared else _servers(name, {name: options}))),
         node(
             'mtopt_collector',
             'collector',
@@ -148,13 +215,15 @@ def _robot(namespace: str, number: int, options: GraphOptions) -> list[NodeSpec]
                 **data,
                 'simulated': simulated,
                 'new_scenes': new_scenes,
+                'servers': MACHINE if options.shared else '',
                 'silence': SILENCE,
                 'simulator_silence': simulator_silence,
                 'help_command': options.help_command,
                 'episodes': options.episodes,
                 'policy': options.policy,
+                'curriculum': options.curriculum,
                 'grade_with': options.grade_with,
-                'seed': options.seed if options.seed < 0 else options.seed + number,
+                'seed': options.seed,
             },
         ),
     ]

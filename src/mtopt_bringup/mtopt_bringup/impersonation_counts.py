@@ -8,8 +8,8 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
-from mtopt_bringup.dataset_summary import Outcomes
 from mtopt_core.catalogue import Row
+from mtopt_core.data_growth import Outcomes
 from mtopt_core.episode import Termination, Verdict
 from mtopt_core.tasks import TaskSet
 from mtopt_policy.learner.impersonation import Impersonation, LoggedEpisodes, impersonate

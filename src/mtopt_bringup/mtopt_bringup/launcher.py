@@ -125,8 +125,7 @@ class Launcher:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C reaches only the launcher, which then stops the nodes in order
-                # A launcher that is killed must not leave an arm moving.
-                preexec_fn=partial(die_with_parent, signal.SIGINT),
+                preexec_fn=partial(_prepare, spec.niceness),
             )
         return RunningNode(spec, process, log)
 
@@ -182,6 +181,13 @@ def ros_arguments(spec: NodeSpec, parameters: Path) -> list[str]:
 def tail(log: Path, lines: int = LOG_TAIL) -> str:
     """Return a log's last lines."""
     return '\n'.join(log.read_text(errors='replace').splitlines()[-lines:])
+
+
+def _prepare(niceness: int) -> None:
+    """Prepare a node's process before its program starts."""
+    # A launcher that is killed must not leave an arm moving.
+    die_with_parent(signal.SIGINT)
+    os.nice(niceness)
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:

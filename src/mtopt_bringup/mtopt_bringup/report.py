@@ -14,17 +14,18 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select
 from rich.console import Console
 
 from mtopt_bringup import figures
-from mtopt_bringup.cadence import read_cadence, summarise
 from mtopt_bringup.changed_verdicts import compare_newest
 from mtopt_bringup.data_contents import read_contents
-from mtopt_bringup.dataset_summary import Example, examples, growth, mistakes
+from mtopt_bringup.dataset_summary import Example, examples, mistakes
 from mtopt_bringup.episode_workers import ROBOT
 from mtopt_bringup.evaluation import Evaluation, TaskResult, leaders, rows_of, verdict
 from mtopt_bringup.impersonation_counts import count_impersonated, table_of_counts
 from mtopt_bringup.stages import StageRecord
+from mtopt_core.cadence import read_cadence, summarise
 from mtopt_core.catalogue import Row
 from mtopt_core.checkpoint import AnyManifest, load_manifest, newest_checkpoint
 from mtopt_core.configuration import MAIN
+from mtopt_core.data_growth import growth
 from mtopt_core.episode import Verdict
 from mtopt_core.episode_bag import read_episode
 from mtopt_core.errors import ConfigurationError

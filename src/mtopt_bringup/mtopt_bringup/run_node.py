@@ -21,11 +21,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from mtopt_bringup.cadence import Cadence, read_cadence, summarise
 from mtopt_bringup.graph import GraphOptions, Simulator, graph
 from mtopt_bringup.interruption import Interruption
 from mtopt_bringup.launcher import Launcher
 from mtopt_bringup.supervisor import Supervisor, silences
+from mtopt_core.cadence import Cadence, read_cadence, summarise
 from mtopt_core.errors import MtoptError
 from mtopt_core.heartbeats import Heartbeats
 from mtopt_core.paths import DataFolder
@@ -121,7 +121,10 @@ def run_graph(options: GraphOptions, logs: Path, console: Console) -> None:
     """
     specs = graph(options)
     before = len(read_cadence(DataFolder(options.data)))
-    robots = list(dict.fromkeys(spec.namespace.strip('/') for spec in specs))
+    collectors = [spec for spec in specs if spec.leads]
+    robots = [spec.namespace.strip('/') for spec in collectors]
+    wanted = [int(str(spec.parameters['episodes'])) for spec in collectors]
+    total = sum(wanted) if min(wanted) > 0 else 0
     with (
         Interruption() as interruption,
         _Display(options, console) as display,
@@ -134,9 +137,9 @@ def run_graph(options: GraphOptions, logs: Path, console: Console) -> None:
             supervisor.tend(time.monotonic())
             display.show(statuses.newest.values())
             stuck = [one for one in statuses.newest.values() if one.state == one.STATE_NEEDS_PERSON]
-            if stuck and options.episodes > 0:
+            if stuck and total:
                 raise CollectionStoppedError(f'{stuck[0].robot} needs a person: {stuck[0].message}; logs are in {logs}')
-            if 0 < options.episodes * len(robots) <= len(read_cadence(DataFolder(options.data))) - before:
+            if total and total <= len(read_cadence(DataFolder(options.data))) - before:
                 break
         display.stopping()
     if interruption.requested:
@@ -250,14 +253,18 @@ def _sentence(status: CollectorStatus) -> str:
 
 
 def cadence_table(cadences: Sequence[Cadence]) -> Table:
-    """Return the cadence report for a terminal, one column per policy."""
-    table = Table('cadence, in wall time', *(cadence.policy for cadence in cadences), box=box.SIMPLE_HEAD)
+    """Return the cadence report for a terminal, one column per policy or robot."""
+    table = Table('cadence, in wall time', *(cadence.name for cadence in cadences), box=box.SIMPLE_HEAD)
     rows: dict[str, Callable[[Cadence], str]] = {
         'episodes': lambda one: str(one.episodes),
         'control steps': lambda one: str(one.steps),
         'control steps per second': lambda one: f'{one.steps_per_second:.1f}',
         'decision, median': lambda one: f'{1e3 * one.decision_time:.1f} ms',
         'image age, median': lambda one: '-' if one.image_age is None else f'{1e3 * one.image_age:.1f} ms',
+        'steps within their declared period': lambda one: (
+            f'{100 * (1 - one.late_steps / one.timed_steps):.2f} %' if one.timed_steps else '-'
+        ),
+        'slowest step': lambda one: '-' if one.slowest_step is None else f'{1e3 * one.slowest_step:.0f} ms',
         'messages recorded': lambda one: str(one.messages),
         'messages lost': lambda one: str(one.dropped),
     }

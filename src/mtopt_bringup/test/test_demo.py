@@ -11,7 +11,7 @@ import pytest
 
 from mtopt_bringup.demo import QUICK, stages_of
 from mtopt_bringup.stages import StageRecord, State
-from mtopt_collector.cadence import cadence_file
+from mtopt_core.cadence import cadence_file
 from mtopt_core.errors import ConfigurationError
 from mtopt_core.paths import DataFolder
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mtopt_bringup.graph import GraphOptions, Simulator, graph
+from mtopt_core.errors import ConfigurationError
 from mtopt_node.node import Node
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -59,6 +60,73 @@ def test_several_robots_share_data_but_no_name_and_no_seed():
     assert len({spec.parameters['data_folder'] for spec in collectors}) == 1
 
 
+def test_one_policy_and_one_detector_serve_a_fleet_under_each_robots_names():
+    specs = graph(GraphOptions(simulator=Simulator.MUJOCO, robots=3, shared=True, trainer=True))
+    servers = [spec for spec in specs if spec.namespace == '/machine']
+    assert [spec.name for spec in servers] == ['success_detector', 'policy', 'trainer']
+    for spec in servers[:2]:
+        assert spec.parameters['robots'] == ['robot1', 'robot2', 'robot3']
+    assert not [spec for spec in specs if spec.namespace != '/machine' and spec.name in ('policy', 'success_detector')]
+    assert servers[2].niceness > 0
+    assert servers[2].parameters['out'] + '/policy' == servers[1].parameters['checkpoints']
+
+
+def test_a_training_goes_on_from_the_policy_that_is_there_but_only_once(tmp_path):
+    options = GraphOptions(data=tmp_path, trainer=True)
+
+    def start():
+        return graph(options)[-1].parameters['start']
+
+    assert start() == ''
+    for made in ('policy/v1', 'trainer/v2'):
+        folder = tmp_path / 'models' / made
+        folder.mkdir(parents=True)
+        (folder / 'manifest.json').touch()
+        assert start() == ('' if made == 'trainer/v2' else str(tmp_path / 'models' / 'policy'))
+
+
+def test_a_robots_file_says_what_differs(tmp_path):
+    (tmp_path / 'left.yaml').write_text('simulator: none\ncell_file: cell.yaml\nepisodes: 7\n')
+    (tmp_path / 'right.yaml').write_text('seed: 40\n')
+    options = GraphOptions(simulator=Simulator.MUJOCO, cells=f'{tmp_path}/*.yaml', seed=1, episodes=3)
+    collectors = {spec.namespace: spec.parameters for spec in graph(options) if spec.name == 'collector'}
+    assert list(collectors) == ['/left', '/right']
+    left, right = collectors.values()
+    assert (left['simulated'], left['cell_file'], left['episodes'], left['seed']) == (
+        False,
+        str(tmp_path / 'cell.yaml'),
+        7,
+        2,
+    )
+    assert (right['simulated'], right['episodes'], right['seed']) == (True, 3, 40)
+    assert [spec.namespace for spec in graph(options) if spec.name == 'simulator'] == ['/right']
+
+
+@pytest.mark.parametrize(
+    ('name', 'text', 'named'),
+    [
+        ('robot1.yaml', 'simulater: none', 'simulater'),
+        ('machine.yaml', '', 'machine'),
+        ('robot 1.yaml', '', 'letters'),
+        ('robot1.yaml', 'episodes: [', 'robot1.yaml'),
+    ],
+)
+def test_a_robots_file_that_cannot_be_is_refused_by_name(tmp_path, name, text, named):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigurationError, match=named):
+        graph(GraphOptions(cells=f'{tmp_path}/*.yaml'))
+
+
+def test_without_a_robots_file_the_pattern_is_named():
+    with pytest.raises(ConfigurationError, match='nowhere'):
+        graph(GraphOptions(cells='nowhere/*.yaml'))
+
+
+def test_the_shipped_cells_are_a_fleet_of_simulated_robots():
+    specs = graph(GraphOptions(cells=str(ROOT / 'config' / 'cells' / '*.yaml')))
+    assert [spec.namespace for spec in specs if spec.name == 'simulator'] == ['/robot1', '/robot2']
+
+
 @pytest.mark.parametrize('path', LAUNCH_FILES, ids=lambda path: path.name)
 def test_a_launch_file_is_short_and_names_no_node(path):
     text = path.read_text()
@@ -79,6 +147,7 @@ def test_a_launch_file_starts_what_the_graph_names(path):
         entity = waiting.pop(0)
         nodes += [entity] if type(entity).__name__ == 'Node' else []
         waiting = [*(entity.visit(context) or []), *waiting] if type(entity).__name__ != 'Node' else waiting
-    simulator = Simulator.MUJOCO if 'sim' in path.name else Simulator.NONE
-    expected = [(spec.package, spec.executable) for spec in graph(GraphOptions(simulator=simulator))]
+    simulator = Simulator.NONE if 'cell' in path.name else Simulator.MUJOCO
+    fleet = {'robots': 2, 'shared': True, 'trainer': True} if 'fleet' in path.name else {}
+    expected = [(spec.package, spec.executable) for spec in graph(GraphOptions(simulator=simulator, **fleet))]
     assert [(node.node_package, node.node_executable) for node in nodes] == expected

@@ -7,17 +7,17 @@ from dataclasses import replace
 
 import pytest
 
-from mtopt_bringup.cadence import CadenceError, read_cadence, summarise
 from mtopt_bringup.changed_verdicts import compare_newest
 from mtopt_bringup.data_contents import EmptyFolderError
-from mtopt_bringup.dataset_summary import examples, growth, mistakes
+from mtopt_bringup.dataset_summary import examples, mistakes
 from mtopt_bringup.evaluation import Evaluation, TaskResult
 from mtopt_bringup.impersonation_counts import count_impersonated
 from mtopt_bringup.report import report, write_report
 from mtopt_bringup.simulate import simulate
 from mtopt_bringup.stages import StageRecord
-from mtopt_collector.cadence import cadence_file
+from mtopt_core.cadence import CadenceError, cadence_file, read_cadence, summarise
 from mtopt_core.catalogue import Catalogue
+from mtopt_core.data_growth import growth
 from mtopt_core.episode import Outcome, Termination, Verdict
 from mtopt_core.errors import ConfigurationError
 from mtopt_core.label_store import DETECTOR, SIMULATOR, LabelStore
@@ -100,6 +100,16 @@ def test_an_episode_counts_for_every_task_of_its_skill_and_none_of_another(data)
     assert list(grown['lift-can'].successes + grown['lift-can'].failures) == [1, 2, 3, 4]
 
 
+def test_growth_tells_the_script_s_episodes_from_those_of_learned_policies(data):
+    Catalogue(data).refresh()
+    rows, (outcomes, _) = Catalogue(data).episodes(), outcomes_of(data)
+    acted = ['learned', 'scripted', 'learned:lift-can', 'scripted']
+    rows = [replace(row, policy=policy) for row, policy in zip(rows, acted, strict=True)]
+    grown = {task.task: task for task in growth(rows, outcomes, TASKS)}['lift-any']
+    assert list(grown.learned_successes + grown.learned_failures) == [1, 1, 2, 2]
+    assert list(grown.other_successes + grown.other_failures) == [0, 1, 1, 2]
+
+
 def test_a_task_gains_what_impersonation_gives_it(data):
     Catalogue(data).refresh()
     rows, (_, truth) = Catalogue(data).episodes(), outcomes_of(data)
@@ -147,6 +157,7 @@ def test_cadence_is_summed_over_steps_not_averaged_over_episodes(tmp_path):
     data = DataFolder(tmp_path)
     line = {
         'episode_id': 'e',
+        'robot': 'robot1',
         'policy': 'scripted',
         'decision_time': 0.001,
         'image_age': None,
@@ -155,12 +166,13 @@ def test_cadence_is_summed_over_steps_not_averaged_over_episodes(tmp_path):
     }
     lines = [
         {**line, 'steps': 10, 'seconds': 1.0},
-        {**line, 'steps': 30, 'seconds': 1.5},
+        {**line, 'steps': 30, 'seconds': 1.5, 'late_steps': 2, 'slowest_step': 0.7},
         {**line, 'steps': 0, 'seconds': 3.0},
     ]
     cadence_file(data).write_text('\n'.join(map(json.dumps, lines)))
     (cadence,) = summarise(read_cadence(data))
     assert (cadence.steps_per_second, cadence.episodes, cadence.dropped, cadence.image_age) == (16.0, 2, 2, None)
+    assert (cadence.late_steps, cadence.timed_steps, cadence.slowest_step) == (2, 30, 0.7), 'of those that were timed'
     cadence_file(data).write_text('{"steps": 3')
     with pytest.raises(CadenceError, match='line 1'):
         read_cadence(data)

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from mtopt_collector.collection import Collected
+from mtopt_core.cadence import cadence_file
 from mtopt_core.paths import DataFolder
 
 
-def cadence_file(data: DataFolder) -> Path:
-    """Return the file of a data folder's cadence."""
-    return data.root / 'cadence.jsonl'
-
-
-def append_cadence(data: DataFolder, collected: Collected, image_age: float | None) -> None:
+def append_cadence(data: DataFolder, collected: Collected, image_age: float | None, period: float) -> None:
     """Append an episode's line.
 
     Args:
         data: Where.
         collected: The episode.
+        period: s that a control step may take: its declared length.
         image_age: s from an image's arrival to the observation that shows it, median; None where not known.
     """
     run = collected.run
@@ -35,6 +31,8 @@ def append_cadence(data: DataFolder, collected: Collected, image_age: float | No
         'image_age': image_age,
         'messages': collected.recorded.messages,
         'dropped': collected.recorded.dropped,
+        'late_steps': sum(seconds > period for seconds in run.step_times) if run.step_times else None,
+        'slowest_step': round(max(run.step_times), 4) if run.step_times else None,
     }
     with cadence_file(data).open('a') as file:
         file.write(json.dumps(line) + '\n')

@@ -6,6 +6,7 @@ Only a row of failures stops the collection, with a message for a person.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -13,6 +14,8 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Protocol
 
+from mtopt_collector.curriculum import Drawn
+from mtopt_collector.practice import Practice, TaskPractice
 from mtopt_collector.scheduler import Assignment, Scheduler
 from mtopt_core.catalogue import Catalogue
 from mtopt_core.episode import EpisodeInfo, Outcome, Termination, Verdict, new_episode_id
@@ -22,6 +25,8 @@ from mtopt_core.label_store import DETECTOR, SIMULATOR, LabelStore
 from mtopt_core.paths import DataFolder
 
 NOBODY = 'none'
+CURRICULUM = 'curriculum'
+"""The policy that stands for: drawn by the curriculum."""
 
 
 class State(IntEnum):
@@ -75,6 +80,7 @@ class PolicyRun:
         policy: The one that ran, `scripted` or `learned`.
         model_version: Of its checkpoint.
         decision_time: s, median over the episode.
+        step_times: s of wall time from each action to the next.
         final_stamp: Of the final observation, ns.
         message: Why it was aborted.
         fault: What went wrong, where something did.
@@ -86,6 +92,7 @@ class PolicyRun:
     policy: str
     model_version: str = ''
     decision_time: float = 0.0
+    step_times: tuple[float, ...] = ()
     final_stamp: int = 0
     message: str = ''
     fault: Fault | None = None
@@ -111,8 +118,12 @@ class Robot(Protocol):
     def start_recording(self, info: EpisodeInfo) -> None:
         """Start the episode's bag."""
 
-    def run_policy(self, info: EpisodeInfo) -> PolicyRun:
+    def run_policy(self, info: EpisodeInfo, exploration: float) -> PolicyRun:
         """Run the policy until the episode ends; a policy that fails is a run with a fault."""
+
+    @property
+    def have_learned(self) -> bool:
+        """Whether the policy node has a learned policy."""
 
     def finish_recording(self, info: EpisodeInfo) -> Recorded:
         """Finish the episode's bag."""
@@ -173,6 +184,13 @@ class Collection:
         grade_with: `detector`, `simulator` or `none`.
         max_failures: Failures in a row after which a person is needed.
         announce: Told every change of state, with the episode's task and id and, for a person, what to do.
+        practice: Knows who practises what, for the policy `curriculum`.
+
+    Attributes:
+        episodes: Collected since start.
+        successes: Of those, graded a success for the task attempted.
+        needs_person: What a person must do, empty while nobody is needed.
+        drawn: Policy of the running or last episode.
     """
 
     def __init__(
@@ -184,7 +202,10 @@ class Collection:
         grade_with: str,
         max_failures: int,
         announce: Callable[[State, str, str, str], None],
+        practice: Practice | None = None,
     ) -> None:
+        self._practice = practice
+        self.drawn = Drawn('')
         self._robot = robot
         self._scheduler = scheduler
         self._identity = identity
@@ -198,6 +219,16 @@ class Collection:
         self.episodes = 0
         self.successes = 0
         self.needs_person = ''
+
+    def spend_scene(self) -> None:
+        """Have the scene made anew before the next episode."""
+        self._scheduler.spend()
+
+    def practice(self) -> list[TaskPractice]:
+        """Return how far every task has come; nothing without a curriculum."""
+        if self._practice is None:
+            return []
+        return self._practice.of_tasks(self._scheduler.chances(), self._robot.have_learned)
 
     def next(self, policy: str, seed: int | None = None) -> Collected:
         """Collect the episode the scheduler chooses.
@@ -229,7 +260,8 @@ class Collection:
 
     def _attempt(self, assignment: Assignment, policy: str) -> Collected:
         try:
-            collected = self._collect(assignment, policy)
+            self.drawn = self._draw(assignment, policy)
+            collected = self._collect(assignment, self.drawn)
         except CollectionError as error:
             self._scheduler.failed()
             self._fail(error)
@@ -238,8 +270,20 @@ class Collection:
         self.episodes += 1
         self.successes += assignment.task in collected.successes
         self._scheduler.finished(assignment, collected.info.episode_id, collected.successes)
+        if self._practice is not None:
+            self._practice.refresh()
         self._announce(State.IDLE, assignment.task, collected.info.episode_id, '')
         return collected
+
+    def _draw(self, assignment: Assignment, policy: str) -> Drawn:
+        """Return the policy of an episode, drawn where the curriculum is asked."""
+        if policy != CURRICULUM:
+            return Drawn(policy)
+        if self._practice is None:
+            raise CollectionError(
+                Fault.POLICY_FAILED, f'policy {CURRICULUM!r} was asked for and there is no curriculum'
+            )
+        return self._practice.chooser.policy(assignment.task, assignment.seed, self._robot.have_learned)
 
     def _fail(self, error: CollectionError) -> None:
         self._failures += not error.passing
@@ -250,17 +294,17 @@ class Collection:
         state = State.NEEDS_PERSON if self.needs_person else State.IDLE
         self._announce(state, '', '', self.needs_person or str(error))
 
-    def _collect(self, assignment: Assignment, policy: str) -> Collected:
+    def _collect(self, assignment: Assignment, drawn: Drawn) -> Collected:
         info = EpisodeInfo(
             episode_id=new_episode_id(self._identity.robot),
             robot=self._identity.robot,
             task=assignment.task,
             skill=assignment.skill,
-            policy=policy,
+            policy=drawn.policy,
             previous_episode_id=assignment.previous_episode_id,
             seed=assignment.seed,
             simulated=self._identity.simulated,
-            configuration=self._identity.configuration,
+            configuration=self._configuration(assignment, drawn),
         )
         self._announce(State.RESETTING, info.task, info.episode_id, '')
         stamp = self._robot.reset(assignment)
@@ -270,11 +314,11 @@ class Collection:
         self._robot.start_recording(info)
         self._announce(State.RUNNING, info.task, info.episode_id, '')
         started = time.monotonic()
-        run = self._run(info)
+        run = self._run(info, drawn.exploration)
         seconds = time.monotonic() - started
         info = replace(
             info,
-            policy=run.policy or policy,
+            policy=run.policy or drawn.policy,
             model_version=run.model_version,
             steps=run.steps,
             termination=run.termination,
@@ -290,9 +334,20 @@ class Collection:
         outcomes = self._grade(info.episode_id, recorded.path)
         return Collected(info, recorded, run, seconds, tuple(outcomes), self._grade_with)
 
-    def _run(self, info: EpisodeInfo) -> PolicyRun:
+    def _configuration(self, assignment: Assignment, drawn: Drawn) -> str:
+        """Return what the bag keeps: the cell's configuration and, where one chose, the curriculum and its choice."""
+        if self._practice is None:
+            return self._identity.configuration
+        chosen = {
+            'rules': self._practice.chooser.curriculum.model_dump(mode='json'),
+            'at_parity': assignment.task in self._practice.chooser.at_parity,
+            'drawn': {'policy': drawn.policy, 'exploration': drawn.exploration},
+        }
+        return json.dumps({**json.loads(self._identity.configuration), 'curriculum': chosen})
+
+    def _run(self, info: EpisodeInfo, exploration: float) -> PolicyRun:
         try:
-            return self._robot.run_policy(info)
+            return self._robot.run_policy(info, exploration)
         except CollectionError as error:
             # The policy's node died or hangs. Its bag is closed all the same.
             return PolicyRun(

@@ -24,6 +24,7 @@ from std_srvs.srv import Trigger
 from mtopt_collector.cadence import append_cadence
 from mtopt_collector.cell_node import CELL_FILE, DATA_FOLDER, TASKS_FILE
 from mtopt_collector.collection import (
+    CURRICULUM,
     NOBODY,
     Collected,
     Collection,
@@ -32,11 +33,13 @@ from mtopt_collector.collection import (
     Identity,
     State,
 )
+from mtopt_collector.curriculum import Chooser, load_curriculum
 from mtopt_collector.help_call import HelpCall, HelpCallError
+from mtopt_collector.practice import Practice, TaskPractice
 from mtopt_collector.robot_client_node import RobotClientNode
 from mtopt_collector.scheduler import Scheduler
 from mtopt_core.episode_bag import camera_topic
-from mtopt_core.label_store import DETECTOR, SIMULATOR
+from mtopt_core.label_store import DEFAULT_SOURCES, DETECTOR, HUMAN, SIMULATOR
 from mtopt_core.paths import DataFolder
 from mtopt_core.tasks import load_tasks
 from mtopt_msgs import msg
@@ -45,6 +48,7 @@ from mtopt_node.conversions import header, outcomes_to_message
 from mtopt_node.node import ERROR, OK, WARN, run
 from mtopt_node.parameters import Parameter
 from mtopt_node.qos import EVENTS, LATCHED, OBSERVATIONS
+from mtopt_policy.policies import NAMES
 
 PAUSE_AFTER_FAILURE = 1.0
 STOP_TIMEOUT = 2.0
@@ -74,7 +78,8 @@ class CollectorNode(RobotClientNode):
         Parameter('simulated', False, 'a simulator is driven'),
         Parameter('new_scenes', 'robot', 'who makes new scenes', choices=('simulator', 'robot', 'person')),
         Parameter('episodes', 0, 'to collect unasked; 0: only on request, -1: without end', minimum=EVERLASTING),
-        Parameter('policy', 'scripted', 'of episodes nobody asked for', choices=('scripted', 'learned', 'mixture')),
+        Parameter('policy', 'scripted', 'of episodes nobody asked for', choices=(*NAMES, CURRICULUM)),
+        Parameter('curriculum', '', 'who practises what, by which policy; empty: config/curriculum.yaml'),
         Parameter('seed', -1, 'of the scheduler; -1: drawn', minimum=-1),
         Parameter('chain', True, 'place what a lift has brought up'),
         Parameter('episodes_per_scene', 10, 'after which a scene is spent', minimum=1),
@@ -83,6 +88,7 @@ class CollectorNode(RobotClientNode):
         Parameter('max_failures', 3, 'failed episodes in a row after which a person is needed', minimum=1),
         Parameter('silence', 3.0, 's without a sign of life after which a node is taken for dead', minimum=1.0),
         Parameter('simulator_silence', 3.0, 'the same of the simulator, which may be busy for longer', minimum=1.0),
+        Parameter('servers', '', "namespace of policy and detector node; empty: the robot's own"),
         Parameter('patience', 60.0, 's of waiting for nodes or for room on the disk before a person is called', 1.0),
         Parameter('help_command', '', 'run when a person is called, and when none is needed any more; see docs'),
     )
@@ -98,13 +104,20 @@ class CollectorNode(RobotClientNode):
         self._data.root.mkdir(parents=True, exist_ok=True)
         seed = self.value('seed')
         simulated = self.value('simulated')
+        tasks = load_tasks(self.value('tasks_file'))
+        self._practice: Practice | None = None
+        if self.value('policy') == CURRICULUM:
+            chooser = Chooser(load_curriculum(self.value('curriculum'), self.robot, tasks))
+            graded_by = (HUMAN, SIMULATOR) if self.value('grade_with') == SIMULATOR else DEFAULT_SOURCES
+            self._practice = Practice(self._data, tasks, graded_by, chooser)
         scheduler = Scheduler(
-            load_tasks(self.value('tasks_file')),
+            tasks,
             secrets.randbits(31) if seed < 0 else seed,
             self.value('episodes_per_scene'),
             self.value('tries_without_lift'),
             self.value('chain'),
             by_hand=self.value('new_scenes') != SIMULATOR,
+            chooser=None if self._practice is None else self._practice.chooser,
         )
         self._collection = Collection(
             self,
@@ -114,9 +127,10 @@ class CollectorNode(RobotClientNode):
             self.value('grade_with'),
             self.value('max_failures'),
             self._announce,
+            self._practice,
         )
         self._left = self.value('episodes')
-        self._paused = False
+        self._paused = self._skipping = False
         self._state = State.IDLE
         self._stopped = threading.Event()
         self._requests: queue.Queue[Request] = queue.Queue(maxsize=1)
@@ -129,6 +143,8 @@ class CollectorNode(RobotClientNode):
         self._outcomes = self.create_publisher(msg.TaskOutcomes, 'outcomes', EVENTS)
         self.create_service(Trigger, '~/pause', self._pause)
         self.create_service(Trigger, '~/resume', self._resume)
+        self.create_service(Trigger, '~/skip', self._skip)
+        self.create_service(Trigger, '~/reset', self._reset)
         # A goal waits for its result, which the collector's own thread puts there.
         self._server = ActionServer(
             self,
@@ -159,13 +175,16 @@ class CollectorNode(RobotClientNode):
         if self._thread is not None:
             self._thread.join(STOP_TIMEOUT)
             self._collection.close()
+            if self._practice is not None:
+                self._practice.close()
             self._thread = None
         super().cleanup()
 
     def cancelled(self) -> bool:
-        """Return whether the node was stopped or the running goal cancelled."""
+        """Return whether the node was stopped, the running episode skipped or its goal cancelled."""
         running = self._running
-        return self._stopped.is_set() or (running is not None and running.handle.is_cancel_requested)
+        cancelled = running is not None and running.handle.is_cancel_requested
+        return self._stopped.is_set() or self._skipping or cancelled
 
     def _pause(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._paused = True
@@ -181,6 +200,18 @@ class CollectorNode(RobotClientNode):
         if self._state in (State.PAUSED, State.NEEDS_PERSON):
             self._announce(State.IDLE, '', '', '')
         response.success, response.message = True, 'going on'
+        return response
+
+    def _skip(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.success = self._state is State.RUNNING
+        self._skipping = response.success
+        response.message = 'skipping the running episode' if response.success else 'no episode runs'
+        return response
+
+    def _reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._skipping = self._state is State.RUNNING
+        self._collection.spend_scene()
+        response.success, response.message = True, 'the scene is made anew before the next episode'
         return response
 
     def take_diagnostics(self, array: DiagnosticArray) -> None:
@@ -312,6 +343,7 @@ class CollectorNode(RobotClientNode):
         return self._left != 0 and not self._paused and not self._collection.needs_person
 
     def _collect_unasked(self) -> None:
+        self._skipping = False
         try:
             self._keep(self._collection.next(self.value('policy')))
         except CollectionError as error:
@@ -323,6 +355,7 @@ class CollectorNode(RobotClientNode):
 
     def _answer(self, request: Request) -> None:
         """Collect the episode of a goal and complete its future."""
+        self._skipping = False
         goal, result = request.handle.request, CollectEpisode.Result()
         policy, seed = goal.policy or self.value('policy'), None if goal.seed < 0 else goal.seed
         try:
@@ -346,7 +379,7 @@ class CollectorNode(RobotClientNode):
         """Note the episode's cadence and publish its outcomes; the detector publishes its own."""
         self._held_up_at = 0.0
         self._call_for_help('')
-        append_cadence(self._data, collected, self._image_age)
+        append_cadence(self._data, collected, self._image_age, self.cell.step.duration)
         outcomes = outcomes_to_message(
             collected.outcomes, self.get_clock().now().nanoseconds, collected.info.episode_id, collected.source
         )
@@ -369,6 +402,9 @@ class CollectorNode(RobotClientNode):
                 episodes=self._collection.episodes,
                 successes=self._collection.successes,
                 message=message,
+                policy=self._collection.drawn.policy,
+                exploration=self._collection.drawn.exploration,
+                practice=[_practice_to_message(one) for one in self._collection.practice()],
             )
         )
         if self._running is not None:
@@ -378,6 +414,24 @@ class CollectorNode(RobotClientNode):
             request = f'{message}; then call {self.resolve_service_name("~/resume")}'
             self.report(WARN, f'needs a person: {request}')
             self._call_for_help(request)
+
+
+def _practice_to_message(practice: TaskPractice) -> msg.TaskPractice:
+    record = practice.record
+    low, high = record.difference
+    return msg.TaskPractice(
+        task=practice.task,
+        chance=practice.chance,
+        at_parity=practice.at_parity,
+        sources=', '.join(f'{policy} {share:.2f}' for policy, share in practice.shares.items()),
+        attempts=record.attempts,
+        learned=record.learned[0],
+        learned_successes=record.learned[1],
+        others=record.others[0],
+        other_successes=record.others[1],
+        difference_low=low,
+        difference_high=high,
+    )
 
 
 def main() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from mtopt_msgs.srv import DetectSuccess, SetEpisode
 from mtopt_node.calls import LOOK_PERIOD, CallError, Lost, NodeLostError, ThreadedActionClient, call, run_goal
 from mtopt_node.conversions import episode_info_to_message, stamp_of, time_of
 from mtopt_node.node import WARN
-from mtopt_node.qos import EVENTS, OBSERVATIONS
+from mtopt_node.qos import EVENTS, LATCHED, OBSERVATIONS
 
 SIMULATOR, INGESTION, ARM, RECORDER = 'simulator', 'camera_ingestion', 'arm_controller', 'recorder'
 RESET, POLICY, DETECTOR_NODE = 'reset', 'policy', 'success_detector'
@@ -63,8 +64,10 @@ class RobotClientNode(CellNode):
         self._heartbeats = Heartbeats({name: self._silence(name) for name in map(self._full, self._nodes())})
         self._pids: dict[str, int] = {}
         self._seen = 0
+        self.have_learned = False
         self._sight = threading.Condition()
         self.create_subscription(msg.Observation, 'observation', self._see, OBSERVATIONS, raw=True)
+        self.create_subscription(msg.ModelVersion, 'policy/model_version', self._know, LATCHED)
         self.create_subscription(DiagnosticArray, '/diagnostics', self.take_diagnostics, EVENTS)
 
     def cancel_goals(self) -> None:
@@ -84,7 +87,8 @@ class RobotClientNode(CellNode):
         return (*simulator, INGESTION, ARM, RECORDER, RESET, POLICY, *detector)
 
     def _full(self, name: str) -> str:
-        return f'/{self.robot}/{name}'
+        servers = self.value('servers') if name in (POLICY, DETECTOR_NODE) else ''
+        return f'/{servers or self.robot}/{name}'
 
     def _silence(self, full_name: str) -> float:
         return self.value('simulator_silence' if full_name == self._full(SIMULATOR) else 'silence')
@@ -161,16 +165,20 @@ class RobotClientNode(CellNode):
             response = self._set_episode(info, msg.EpisodeInfo.PHASE_START)
         _check_recorder(response)
 
-    def run_policy(self, info: EpisodeInfo) -> PolicyRun:
+    def run_policy(self, info: EpisodeInfo, exploration: float) -> PolicyRun:
         """Run the policy until the episode ends."""
         goal = RunPolicy.Goal(
             episode_id=info.episode_id,
             task=info.task,
             policy=info.policy,
             seed=info.seed,
+            exploration=exploration,
             ready=time_of(info.stamp),
         )
-        result = self._run_goal(Fault.POLICY_FAILED, self._policy_client, RUNNING, goal, POLICY_TIMEOUT, POLICY_SILENCE)
+        acted: list[float] = []
+        result = self._run_goal(
+            Fault.POLICY_FAILED, self._policy_client, RUNNING, goal, POLICY_TIMEOUT, POLICY_SILENCE, acted
+        )
         failed = result.error_code != RunPolicy.Result.NONE
         return PolicyRun(
             steps=result.steps,
@@ -178,6 +186,7 @@ class RobotClientNode(CellNode):
             policy=result.policy,
             model_version=result.model_version,
             decision_time=result.decision_time,
+            step_times=tuple(after - before for before, after in pairwise(acted)),
             final_stamp=stamp_of(result.final_stamp),
             message=result.error_msg,
             fault=None if not failed else Fault.CANCELED if self.cancelled() else Fault.POLICY_FAILED,
@@ -218,6 +227,9 @@ class RobotClientNode(CellNode):
             self._seen = header_stamp(cdr)
             self._sight.notify_all()
 
+    def _know(self, _: msg.ModelVersion) -> None:
+        self.have_learned = True
+
     def _set_episode(self, info: EpisodeInfo, phase: int) -> SetEpisode.Response:
         request = SetEpisode.Request(info=episode_info_to_message(info, phase))
         return self._call(Fault.RECORDER_FAILED, self._recorder_client, RECORDER, request, RECORDER_TIMEOUT)
@@ -230,13 +242,19 @@ class RobotClientNode(CellNode):
         goal: Any,
         timeout: float,
         silence: float,
+        told: list[float] | None = None,
     ) -> Any:
-        """Run a goal of the first of `nodes`; in trouble, or silent for `silence` s, it is given up before its time."""
+        """Run a goal of the first of `nodes`; in trouble, or silent for `silence` s, it is given up before its time.
+
+        `told` is given the steady times of its feedback, s.
+        """
         heard, trouble = self.now, ''
 
         def hear(_: Any) -> None:
             nonlocal heard
             heard = self.now
+            if told is not None:
+                told.append(heard)
 
         def hopeless() -> bool:
             nonlocal trouble

@@ -1,8 +1,9 @@
 """Decides what the arm practises next (paper sections III and VI).
 
-A random task for each episode, lift before place: when a lift ended with something in the hand, placing it comes next,
-from the same scene. Otherwise another lift is tried in the same scene until the scene is spent: after a number of
-episodes, or when nothing was lifted for a while because what is left lies out of reach.
+A task for each episode, drawn by the curriculum's chances or evenly without one, lift before place: when a lift ended
+with something in the hand, placing it comes next, from the same scene. Otherwise another lift is tried in the same
+scene until the scene is spent: after a number of episodes, or when nothing was lifted for a while because what is left
+lies out of reach.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mtopt_collector.curriculum import Chooser, Curriculum
 from mtopt_core.errors import ConfigurationError
 from mtopt_core.tasks import TaskSet
 
@@ -49,6 +51,7 @@ class Scheduler:
         tries_without_lift: Lifts without success after which a scene is spent.
         chain: Whether a place follows a lift that succeeded.
         by_hand: A person makes new scenes: one is there at the start, and a fault does not spend it.
+        chooser: Chooses among the tasks of a skill; none chooses evenly.
 
     Raises:
         ConfigurationError: The task set has no lift, or a place but no task that any lift solves.
@@ -62,8 +65,10 @@ class Scheduler:
         tries_without_lift: int = 5,
         chain: bool = True,
         by_hand: bool = False,
+        chooser: Chooser | None = None,
     ) -> None:
         self._tasks = tasks
+        self._chooser = chooser or Chooser(Curriculum())
         self._lifts, self._places = (
             tuple(task.name for task in tasks.attempted if task.skill == skill) for skill in (LIFT, PLACE)
         )
@@ -85,20 +90,27 @@ class Scheduler:
         self._episodes = 0
         self._tries = 0
         self._held_since = ''
+        self._spent = False
+
+    def chances(self) -> dict[str, float]:
+        """Return every task's probability to be the next of its skill."""
+        return {**self._chooser.chances(self._lifts), **(self._chooser.chances(self._places) if self._places else {})}
 
     def next(self) -> Assignment:
         """Return the next episode to collect."""
         seed = int(self._rng.integers(2**31))
-        if self._held_since:
+        spent, self._spent = self._spent, False
+        if self._held_since and not spent:
             return Assignment(
-                str(self._rng.choice(self._places)),
+                self._chooser.task(self._places, self._rng),
                 PLACE,
                 seed,
                 False,
                 holding=True,
                 previous_episode_id=self._held_since,
             )
-        return Assignment(str(self._rng.choice(self._lifts)), LIFT, seed, new_scene=not self._scene_ready)
+        task = self._chooser.task(self._lifts, self._rng)
+        return Assignment(task, LIFT, seed, new_scene=spent or not self._scene_ready)
 
     def requested(self, task: str, seed: int | None = None) -> Assignment:
         """Return an episode of a task somebody asked for, in a new scene unless a person would have to make it.
@@ -127,6 +139,10 @@ class Scheduler:
             self._tries = 0 if held else self._tries + 1
         self._held_since = episode_id if held and self._chain else ''
         self._scene_ready = self._episodes < self._episodes_per_scene and self._tries < self._tries_without_lift
+
+    def spend(self) -> None:
+        """Have the scene made anew before the next episode, which then is a lift."""
+        self._spent = True
 
     def failed(self) -> None:
         """Learn that an episode was cut short: nobody knows what the scene looks like now."""

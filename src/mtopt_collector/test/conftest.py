@@ -74,7 +74,7 @@ class Graph:
             if value:
                 return value
             time.sleep(0.01)
-        raise AssertionError('nothing happened in time')
+        raise AssertionError(f'nothing happened in time; {self._said()}')
 
     def listen(self, kind: type, topic: str, qos: Any) -> list:
         """Return a list that grows with the topic's messages."""
@@ -100,8 +100,13 @@ class Graph:
     def result(self, future: Future, timeout: float = TIMEOUT) -> Any:
         done = threading.Event()
         future.add_done_callback(lambda _: done.set())
-        assert done.wait(timeout), 'no answer in time'
+        assert done.wait(timeout), f'no answer in time; {self._said()}'
         return future.result()
+
+    def _said(self) -> str:
+        return 'what the nodes said last:\n' + '\n'.join(
+            f'{name}: {line}' for name in self._processes for line in self.log(name).splitlines()[-20:]
+        )
 
     def close(self) -> None:
         for name in list(self._processes):

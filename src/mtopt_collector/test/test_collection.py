@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mtopt_collector.cadence import append_cadence, cadence_file
+from mtopt_collector.cadence import append_cadence
 from mtopt_collector.collection import (
     Collection,
     CollectionError,
@@ -18,7 +18,10 @@ from mtopt_collector.collection import (
     Recorded,
     State,
 )
+from mtopt_collector.curriculum import Chooser, Curriculum, Sources
+from mtopt_collector.practice import Practice
 from mtopt_collector.scheduler import Assignment, Scheduler
+from mtopt_core.cadence import cadence_file
 from mtopt_core.catalogue import Catalogue
 from mtopt_core.configuration import CellConfiguration
 from mtopt_core.episode import (
@@ -57,8 +60,11 @@ class ScriptedRobot:
         self.ended: list[EpisodeInfo] = []
         self.reset_fault: CollectionError | None = None
         self.policy_fault: CollectionError | None = None
-        self.run = PolicyRun(1, Termination.SCRIPTED_ENDING, 'scripted', decision_time=0.01, final_stamp=2)
+        self.run = PolicyRun(
+            1, Termination.SCRIPTED_ENDING, 'scripted', decision_time=0.01, step_times=(0.2, 0.7), final_stamp=2
+        )
         self.missing = ''
+        self.explored: list[tuple[str, float]] = []
 
     def reset(self, assignment: Assignment) -> int:
         self.resets.append(assignment)
@@ -69,7 +75,10 @@ class ScriptedRobot:
     def start_recording(self, info: EpisodeInfo) -> None:
         assert info.termination is Termination.NONE
 
-    def run_policy(self, info: EpisodeInfo) -> PolicyRun:
+    have_learned = False
+
+    def run_policy(self, info: EpisodeInfo, exploration: float) -> PolicyRun:
+        self.explored.append((info.policy, exploration))
         if self.policy_fault:
             raise self.policy_fault
         return self.run
@@ -86,8 +95,9 @@ class ScriptedRobot:
 
 
 class Bench:
-    def __init__(self, tmp_path: Path, grade_with: str = 'simulator') -> None:
+    def __init__(self, tmp_path: Path, grade_with: str = 'simulator', curriculum: Curriculum | None = None) -> None:
         self.data = DataFolder(tmp_path)
+        practice = Practice(self.data, load_tasks(), ('simulator',), Chooser(curriculum)) if curriculum else None
         self.robot = ScriptedRobot(self.data.bags)
         self.states: list[tuple] = []
         self.collection = Collection(
@@ -98,6 +108,7 @@ class Bench:
             grade_with,
             max_failures=3,
             announce=lambda *state: self.states.append(state),
+            practice=practice,
         )
 
 
@@ -229,8 +240,31 @@ def test_a_requested_task_gets_a_scene_of_its_seed(bench):
 
 def test_the_cadence_has_a_line_per_episode(bench):
     for _ in range(2):
-        append_cadence(bench.data, replace(bench.collection.next('scripted'), seconds=0.25), image_age=0.002)
+        append_cadence(
+            bench.data, replace(bench.collection.next('scripted'), seconds=0.25), image_age=0.002, period=0.5
+        )
     first, _ = map(json.loads, cadence_file(bench.data).read_text().splitlines())
     assert first['steps'] == 1
     assert first['decision_time'] == 0.01
     assert first['steps_per_second'] == 4.0
+    assert (first['late_steps'], first['slowest_step']) == (1, 0.7)
+
+
+def test_the_curriculum_draws_the_policy_and_the_bag_keeps_its_rules_and_what_it_drew(tmp_path):
+    rules = Curriculum(exploration=0.25, sources=Sources(before={'learned:lift-any': 1.0}))
+    bench = Bench(tmp_path, curriculum=rules)
+    assert bench.collection.next('curriculum').info.task
+    bench.robot.have_learned = True
+    bench.robot.truth = [Outcome('lift-any', Verdict.FAILURE, 0.0)]
+    collected = bench.collection.next('curriculum')
+    assert bench.robot.explored == [('scripted', 0.0), ('learned:lift-any', 0.25)]
+    kept = json.loads(read_episode(collected.recorded.path).info.configuration)['curriculum']
+    assert kept['drawn'] == {'policy': 'learned:lift-any', 'exploration': 0.25}
+    assert Curriculum.model_validate(kept['rules']) == rules
+    assert bench.collection.drawn.policy == 'learned:lift-any'
+    assert {one.task for one in bench.collection.practice()} == set(load_tasks().names)
+
+
+def test_without_a_curriculum_its_policy_is_an_error_with_a_name(bench):
+    with pytest.raises(CollectionError, match='curriculum'):
+        bench.collection.next('curriculum')

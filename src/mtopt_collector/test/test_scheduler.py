@@ -105,3 +105,14 @@ def test_a_scene_made_by_hand_survives_a_fault_but_not_its_last_object():
     assert scheduler.next().new_scene
     scheduler.renewed()
     assert not scheduler.next().new_scene
+
+
+def test_a_scene_told_to_be_spent_is_made_anew_even_after_the_episode_that_runs():
+    scheduler = Scheduler(TASKS, seed=0)
+    first = scheduler.next()
+    scheduler.spend()
+    scheduler.finished(first, 'e', {'lift-any'})
+    second = scheduler.next()
+    assert (second.skill, second.new_scene) == ('lift', True)
+    scheduler.finished(second, 'f', {'lift-any'})
+    assert scheduler.next().holding

@@ -7,7 +7,7 @@ is set aside with the reason. The catalogue is an index (SQLite): losing it cost
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +33,8 @@ CREATE TABLE IF NOT EXISTS episodes (
     stamp INTEGER NOT NULL,
     simulated INTEGER NOT NULL,
     termination INTEGER NOT NULL
-) WITHOUT ROWID
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS by_task ON episodes (task, policy, episode_id);
 """
 _COLUMNS = (
     'episode_id',
@@ -171,6 +172,27 @@ class Catalogue:
             found = index.execute(query, [value for value in wanted.values() if value is not None]).fetchall()
         return [self._row(dict(zip(_COLUMNS, values, strict=True))) for values in found]
 
+    def attempts(self) -> dict[tuple[str, str], tuple[int, str]]:
+        """Return, by task and policy, how many episodes there are and the id of the newest.
+
+        Raises:
+            BagError: The index is damaged.
+        """
+        query = 'SELECT task, policy, COUNT(*), MAX(episode_id) FROM episodes GROUP BY task, policy'
+        with self._index() as index:
+            return {(task, policy): (count, newest) for task, policy, count, newest in index.execute(query)}
+
+    def newest(self, task: str, policies: Iterable[str], limit: int) -> list[str]:
+        """Return the ids of a task's newest episodes of some policies, newest first, at most `limit`.
+
+        Raises:
+            BagError: The index is damaged.
+        """
+        query = 'SELECT episode_id FROM episodes WHERE task = ? AND policy = ? ORDER BY episode_id DESC LIMIT ?'
+        with self._index() as index:
+            found = [name for policy in policies for (name,) in index.execute(query, (task, policy, limit))]
+        return sorted(found, reverse=True)[:limit]
+
     def _row(self, fields: dict[str, Any]) -> Row:
         simulated, termination = bool(fields.pop('simulated')), Termination(fields.pop('termination'))
         return Row(path=self._data.bags / fields['episode_id'], simulated=simulated, termination=termination, **fields)
@@ -180,7 +202,7 @@ class Catalogue:
         try:
             self._data.root.mkdir(parents=True, exist_ok=True)
             with closing(sqlite3.connect(self._data.catalogue, timeout=_BUSY_TIMEOUT)) as index:
-                index.execute(_SCHEMA)
+                index.executescript(_SCHEMA)
                 yield index
         except (sqlite3.Error, OSError) as error:
             raise BagError(

@@ -1,5 +1,8 @@
 """The environment of every process that talks ROS: DDS stays on this machine and whole images fit.
 
+With other machines it talks only where `MTOPT_PEERS` names them (addresses or host names, separated by commas): then
+without shared memory, without multicast, and to those machines alone.
+
 `prepare` sets it from within, before ROS is initialised; `python -m mtopt_core.environment` prints it for a shell.
 """
 
@@ -23,16 +26,28 @@ _PORT = 'fastrtps_port'
 _LOCK = re.compile(r'(?P<segment>fastrtps_(?:[0-9a-z]{16}|port[0-9]+))_(?:el|sl)')
 
 
+PEERS_ENVIRONMENT_VARIABLE = 'MTOPT_PEERS'
+
+
+def peers() -> tuple[str, ...]:
+    """Return the other machines that this one talks to; usually none."""
+    return tuple(name.strip() for name in os.environ.get(PEERS_ENVIRONMENT_VARIABLE, '').split(',') if name.strip())
+
+
 def variables() -> dict[str, str]:
     """Return the environment variables mtopt wants, by name.
 
     Raises:
         ConfigurationError: The Fast DDS profile was not shipped.
     """
+    others = peers()
+    named = {'ROS_STATIC_PEERS': ';'.join(others)} if others else {}
     return {
+        **named,
+        # What is found beyond this machine is found by name alone.
         'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
         # The name Jazzy's Fast DDS 2 reads; FASTDDS_DEFAULT_PROFILES_FILE is that of Fast DDS 3 and ignored here.
-        'FASTRTPS_DEFAULT_PROFILES_FILE': str(shipped('config', 'fastdds.xml')),
+        'FASTRTPS_DEFAULT_PROFILES_FILE': str(shipped('config', 'fastdds_remote.xml' if others else 'fastdds.xml')),
     }
 
 

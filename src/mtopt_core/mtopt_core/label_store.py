@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mtopt_core.episode import Outcome
+from mtopt_core.episode import Outcome, Verdict
 from mtopt_core.errors import LabelError
 from mtopt_core.human_labels import Key, LabelChange, gradings_of, read_labels
 from mtopt_core.label_database import BUSY_TIMEOUT, LabelDatabase
@@ -175,6 +175,21 @@ class LabelStore:
             LabelError: A source is unknown or the store is damaged.
         """
         return self._select(sources, 'AND episode_id = ?', (episode_id,)).get(episode_id, {})
+
+    def gradings(self, episode_id: str, sources: Sequence[str]) -> dict[tuple[str, str], list[Outcome]]:
+        """Return everything that some sources said of one episode, by source and model version.
+
+        Raises:
+            LabelError: A source is unknown or the store is damaged.
+        """
+        _check_sources(sources)
+        query = 'SELECT source, model_version, task, verdict, probability FROM outcomes WHERE episode_id = ?'
+        found: dict[tuple[str, str], list[Outcome]] = {}
+        with self._database.reading() as database:
+            for source, version, task, verdict, probability in database.execute(query, (episode_id,)):
+                if source in sources:
+                    found.setdefault((source, version), []).append(Outcome(task, Verdict(verdict), probability))
+        return found
 
     def all_outcomes(self, sources: Sequence[str] = DEFAULT_SOURCES) -> dict[str, dict[str, Outcome]]:
         """Return the outcome that counts for every task of every episode.

@@ -31,6 +31,30 @@ def wilson_interval(successes: int, n: int) -> tuple[float, float]:
     return max(0.0, (centre - margin) / scale), min(1.0, (centre + margin) / scale)
 
 
+def difference_interval(successes: int, n: int, other_successes: int, other_n: int) -> tuple[float, float]:
+    """Return the 95 % confidence interval of the difference of two success rates, the first minus the other.
+
+    Newcombe's hybrid of two Wilson intervals (1998, method 10), which holds for few trials and rates near 0 and 1.
+
+    Args:
+        successes: Trials of the first that succeeded.
+        n: All trials of the first.
+        other_successes: Trials of the other that succeeded.
+        other_n: All trials of the other.
+
+    Returns:
+        Lowest and highest difference, in [-1, 1]; without trials of one of them nothing is known: -1 and 1.
+    """
+    if n == 0 or other_n == 0:
+        return -1.0, 1.0
+    rate, other = successes / n, other_successes / other_n
+    low, high = wilson_interval(successes, n)
+    other_low, other_high = wilson_interval(other_successes, other_n)
+    below = math.hypot(rate - low, other_high - other)
+    above = math.hypot(high - rate, other - other_low)
+    return rate - other - below, rate - other + above
+
+
 @dataclass(frozen=True)
 class PairedTest:
     """Two policies on the same seeds.

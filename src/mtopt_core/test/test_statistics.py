@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from mtopt_core.statistics import area_under_curve, paired_test, wilson_interval
+from mtopt_core.statistics import area_under_curve, difference_interval, paired_test, wilson_interval
 
 
 @pytest.mark.parametrize(
@@ -64,3 +64,17 @@ def test_the_area_is_the_share_of_pairs_in_order() -> None:
 def test_the_area_needs_both_classes() -> None:
     assert area_under_curve(np.ones(3), np.ones(3)) is None
     assert area_under_curve(np.empty(0), np.empty(0)) is None
+
+
+@pytest.mark.parametrize(
+    ('first', 'other', 'low', 'high'),
+    [
+        # Newcombe (1998), Table II, method 10.
+        ((56, 70), (48, 80), 0.0524, 0.3339),
+        ((9, 10), (3, 10), 0.1705, 0.8090),
+        ((5, 56), (0, 29), -0.0381, 0.1926),
+        ((0, 0), (3, 10), -1.0, 1.0),
+    ],
+)
+def test_the_interval_of_a_difference_is_newcombes(first, other, low, high):
+    assert difference_interval(*first, *other) == pytest.approx((low, high), abs=1e-4)

@@ -50,7 +50,7 @@ class Node(LifecycleNode):
 
     NAME: ClassVar[str]
     PARAMETERS: ClassVar[tuple[Parameter, ...]] = ()
-    THREADS: ClassVar[int] = 1
+    THREADS: int = 1
 
     def __init__(self) -> None:
         super().__init__(self.NAME)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,9 @@ class QFunctionPolicy:
         self._cem = CrossEntropyMethod(manifest.action_space)
 
     @classmethod
-    def load(cls, path: Path, tasks: TaskSet, threads: int = 1, exploration: float = 0.0) -> QFunctionPolicy:
+    def load(
+        cls, path: Path, tasks: TaskSet, threads: int = 1, exploration: float = 0.0, robots: int = 1
+    ) -> QFunctionPolicy:
         """Load a checkpoint.
 
         Args:
@@ -56,6 +59,7 @@ class QFunctionPolicy:
             tasks: The tasks of this cell.
             threads: CPU threads of a decision.
             exploration: As in the constructor.
+            robots: Robots that act at the same time, each by an `explorer` of its own.
 
         Raises:
             CheckpointError: The checkpoint is damaged, not a policy's, or for other tasks.
@@ -67,8 +71,14 @@ class QFunctionPolicy:
             network.load_state_dict(weights)
         except RuntimeError as error:
             raise CheckpointError(f'checkpoint {path}: weights are not of the network it names: {error}') from None
-        backend = backend_for(network, CrossEntropyMethod(manifest.action_space).samples, threads)
+        backend = backend_for(network, CrossEntropyMethod(manifest.action_space).samples, threads, robots)
         return cls(backend, manifest, tasks, exploration)
+
+    def explorer(self, exploration: float) -> QFunctionPolicy:
+        """Return the same policy for an episode beside others, with its own share of random moves."""
+        policy = copy(self)
+        policy._exploration = exploration
+        return policy
 
     @property
     def model_version(self) -> str:

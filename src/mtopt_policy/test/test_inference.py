@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
+
 import pytest
 import torch
 
 from mtopt_core.configuration import StepConfiguration
 from mtopt_policy.action_space import ActionSpace
-from mtopt_policy.inference import OpenVinoBackend, TorchBackend
+from mtopt_policy.inference import BatchingBackend, OpenVinoBackend, TorchBackend, backend_for
 from mtopt_policy.q_network import QNetwork, QNetworkConfiguration
 
 torch.set_num_threads(1)
@@ -74,6 +77,22 @@ def test_openvino_in_float32_equals_torch(network):
     assert torch.allclose(found, expected, atol=1e-3 * float(expected.std()) + 1e-5)
 
 
+def test_a_second_network_of_the_same_kind_acts_by_its_own_weights_and_leaves_the_first_as_it_was(network):
+    example = inputs(network.configuration)
+    first = OpenVinoBackend(network, ACTIONS, 1, 'f32')
+    before = logits(first, *example)
+    other = deepcopy(network)
+    with torch.no_grad():
+        for tensor in other.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.mul_(1.0 + 0.3 * torch.rand(tensor.shape))
+    expected = logits(TorchBackend(other, torch.device('cpu')), *example)
+    found = logits(OpenVinoBackend(other, ACTIONS, 1, 'f32'), *example)
+    assert (expected - before).abs().max() > 0.05 * expected.std(), 'or nothing would be shown'
+    assert torch.allclose(found, expected, atol=1e-3 * float(expected.std()) + 1e-5)
+    assert torch.equal(logits(first, *example), before)
+
+
 def test_openvino_in_this_cpus_precision_ranks_actions_as_torch_does(network):
     example = inputs(network.configuration)
     expected = logits(TorchBackend(network, torch.device('cpu')), *example)[0]
@@ -83,3 +102,28 @@ def test_openvino_in_this_cpus_precision_ranks_actions_as_torch_does(network):
     # Logits of eight bits would leave a dozen values, and CEM would have to choose among ties.
     moves = example[1][0, :, 7] == 0
     assert len(found[moves].unique()) == moves.sum()
+
+
+def test_decisions_of_several_robots_that_fall_together_are_computed_in_one_batch_and_come_out_the_same():
+    network = calibrated(QNetworkConfiguration.small(TASKS))
+    questions = [inputs(network.configuration) for _ in range(3)]
+    reference = TorchBackend(network, torch.device('cpu'))
+    backend = backend_for(network, ACTIONS, threads=1, robots=3)
+    assert isinstance(backend, BatchingBackend)
+
+    def ask(question):
+        images, actions, state, task = question
+        logits = []
+        for _ in range(20):
+            features = backend.tower(images)
+            logits += [backend.head(features, actions, state, task) for _ in range(3)]
+        return torch.cat(logits)
+
+    with ThreadPoolExecutor(3) as threads:
+        answers = list(threads.map(ask, questions))
+    for (images, actions, state, task), answer in zip(questions, answers, strict=True):
+        expected = reference.head(reference.tower(images), actions, state, task)
+        assert (answer.sigmoid() - expected.sigmoid()).abs().max() < 0.01
+    asked, batches = backend.batches
+    assert asked == 3 * 20 * 4
+    assert batches < asked, 'some fell together'

@@ -43,10 +43,9 @@ def test_without_a_success_of_the_tasks_to_learn_the_error_names_them(record, tm
         run(made, 1)
 
 
-def test_a_training_whose_data_vanish_says_so(record, tmp_path, monkeypatch, training, run):
-    monkeypatch.setattr('mtopt_policy.learner.training.REFRESH_SECONDS', 0.0)
+def test_a_training_whose_data_vanish_says_so(record, tmp_path, training, run):
     data = record(5).data
-    made = training(data, tmp_path / 'out')
+    made = training(data, tmp_path / 'out', refresh_seconds=0.0)
     shutil.rmtree(data.bags)
     with pytest.raises(TrainingError, match=r'holds no episode to learn from \(5: its bag is gone\)'):
         run(made, 5)

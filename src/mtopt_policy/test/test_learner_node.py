@@ -62,7 +62,7 @@ def test_the_trainer_waits_for_data_then_announces_policies_and_exports_once_mor
     data, out = tmp_path / 'data', tmp_path / 'out'
     arguments = {'bags': data, 'out': out, 'outcomes': '[simulator]', 'changes': '[batch=8, export_seconds=1.0]'}
     parameters = [part for name, value in arguments.items() for part in ('-p', f'{name}:={value}')]
-    command = [sys.executable, '-m', 'mtopt_policy.learner.trainer_node', '--ros-args', *parameters]
+    command = [sys.executable, '-m', 'mtopt_policy.trainer_node', '--ros-args', *parameters]
     trainer = subprocess.Popen(command, env=os.environ, stderr=subprocess.PIPE, text=True)
     try:
         listener.wait_for(lambda: any(message.startswith('waiting: ') for message in listener.messages))

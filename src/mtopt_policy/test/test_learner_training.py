@@ -162,11 +162,8 @@ def test_a_task_to_learn_that_does_not_exist_is_an_error(record, tmp_path, train
 
 
 @pytest.mark.parametrize('follow', [True, False])
-def test_data_that_arrive_meanwhile_are_taken_in_unless_told_not_to(
-    record, tmp_path, monkeypatch, follow, training, run
-):
-    monkeypatch.setattr('mtopt_policy.learner.training.REFRESH_SECONDS', 0.0)
-    made = training(record(10).data, tmp_path / 'out', follow=follow)
+def test_data_that_arrive_meanwhile_are_taken_in_unless_told_not_to(record, tmp_path, follow, training, run):
+    made = training(record(10).data, tmp_path / 'out', follow=follow, refresh_seconds=0.0)
     before = made.learner.buffers.sizes.sum()
     record(10)
     run(made, 2)

@@ -9,7 +9,7 @@ import torch
 from mtopt_core.checkpoint import CheckpointWatch, Manifest, load_checkpoint, save_checkpoint
 from mtopt_core.configuration import StepConfiguration
 from mtopt_core.episode import Observation, Source
-from mtopt_core.errors import CheckpointError, ImageError
+from mtopt_core.errors import CheckpointError, ConfigurationError, ImageError, UnknownTaskError
 from mtopt_core.images import encode_jpeg
 from mtopt_core.tasks import TaskSet, load_tasks
 from mtopt_policy.action_space import ActionSpace
@@ -229,3 +229,39 @@ def test_a_watcher_is_told_everything_cem_tries_and_changes_nothing():
     assert action.q_value == unwatched.q_value
     assert [actions.shape for actions, _ in tried] == [(1, 64, 8)] * 2
     assert float(tried[-1][1].max().sigmoid()) == pytest.approx(action.q_value)
+
+
+def test_another_task_s_policy_acts_as_for_its_own_task_and_says_whose_it_is():
+    learned = QFunctionPolicy(Favouring(np.zeros(8)), manifest('v1'), TASKS)
+    learned.begin('lift-any', seed=3)
+    own = learned.act(observe())
+    other = choose_policy('learned:lift-any', ScriptedPolicy(TASKS, EASED), learned, 0.5, TASKS)
+    other.begin('lift-carrot', seed=3)
+    assert (other.name, other.model_version, other.views) == ('learned:lift-any', 'v1', ('main', 'wrist'))
+    action = other.act(observe())
+    assert action.q_value == own.q_value
+    np.testing.assert_array_equal(action.displacement, own.displacement)
+
+
+@pytest.mark.parametrize(
+    ('name', 'error', 'named'),
+    [
+        ('learned:lift-piano', UnknownTaskError, 'lift-piano'),
+        ('learned:', ConfigurationError, 'unknown policy'),
+        ('scripted:lift-any', ConfigurationError, 'unknown policy'),
+        ('learned:place-any', ConfigurationError, 'same skill'),
+    ],
+)
+def test_a_policy_that_cannot_act_for_a_task_is_refused_by_name(name, error, named):
+    learned = QFunctionPolicy(Favouring(np.zeros(8)), manifest('v1'), TASKS)
+    with pytest.raises(error, match=named):
+        choose_policy(name, ScriptedPolicy(TASKS, EASED), learned, 0.5, TASKS).begin('lift-can', 0)
+
+
+def test_explorers_of_one_policy_do_not_disturb_each_other():
+    learned = QFunctionPolicy(Favouring(np.zeros(8)), manifest('v1'), TASKS)
+    bold, careful = learned.explorer(1.0), learned.explorer(0.0)
+    bold.begin('lift-can', seed=3)
+    careful.begin('place-any', seed=4)
+    assert np.isnan(bold.act(observe()).q_value), 'a random move'
+    assert np.isfinite(careful.act(observe(closed=True)).q_value)

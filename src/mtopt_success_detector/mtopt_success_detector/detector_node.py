@@ -1,17 +1,25 @@
-"""The success detector's node: grades final images, publishes and stores the outcomes."""
+"""The success detector's node: grades final images, publishes and stores the outcomes.
+
+Usually it serves the robot of its namespace. Given the parameter `robots` it serves several, each under its own names
+as if it were alone, and grades together what is asked at the same time.
+"""
 
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 import torch
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
+from rclpy.publisher import Publisher
 from rclpy.service import Service
 
 from mtopt_core.checkpoint import CheckpointWatch
@@ -44,6 +52,7 @@ class DetectorNode(Node):
 
     NAME = 'success_detector'
     PARAMETERS: ClassVar[tuple[Parameter, ...]] = (
+        Parameter('robots', [''], "namespaces of the robots served; empty: that of the node's own"),
         Parameter('tasks_file', '', 'the task set; empty for the shipped config/tasks.yaml'),
         Parameter('checkpoints', '', "folder of the detector's checkpoints; it may be filled later"),
         Parameter('data_folder', 'data', 'data folder whose label store gets the outcomes; empty: they are not stored'),
@@ -56,7 +65,12 @@ class DetectorNode(Node):
         self._refused = ''
         self._drift = DriftMonitor({})
         self._skills: dict[str, str] = {}
-        self._service: Service | None = None
+        self._offered: list[Service] = []
+        names = [name.strip('/') for name in self.value('robots') if name]
+        self._prefixes = tuple(f'/{name}/' for name in names) or ('',)
+        # One thread per robot waits for its grading.
+        self.THREADS = 1 if len(self._prefixes) == 1 else 1 + len(self._prefixes)
+        self._noting = threading.Lock()
 
     def configure(self) -> None:
         """Open the label store, load the newest checkpoint, announce versions from now on."""
@@ -67,12 +81,17 @@ class DetectorNode(Node):
         if data_folder:
             self._store = LabelStore(DataFolder(Path(data_folder)))
             self._open.callback(self._store.close)
-        self._outcomes = self.create_publisher(msg.TaskOutcomes, 'outcomes', EVENTS)
-        self._open.callback(self.destroy_publisher, self._outcomes)
-        self._model_version = self.create_publisher(msg.ModelVersion, 'success_detector/model_version', LATCHED)
-        self._open.callback(self.destroy_publisher, self._model_version)
-        episodes = self.create_subscription(msg.EpisodeInfo, 'episode', self._take_episode, EVENTS)
-        self._open.callback(self.destroy_subscription, episodes)
+        self._outcomes: dict[str, Publisher] = {}
+        self._model_versions: list[Publisher] = []
+        for prefix in self._prefixes:
+            outcomes = self.create_publisher(msg.TaskOutcomes, f'{prefix}outcomes', EVENTS)
+            version = self.create_publisher(msg.ModelVersion, f'{prefix}success_detector/model_version', LATCHED)
+            self._outcomes[prefix] = outcomes
+            self._model_versions.append(version)
+            for publisher in (outcomes, version):
+                self._open.callback(self.destroy_publisher, publisher)
+            episodes = self.create_subscription(msg.EpisodeInfo, f'{prefix}episode', self._take_episode, EVENTS)
+            self._open.callback(self.destroy_subscription, episodes)
         self._watch = CheckpointWatch(Path(self.value('checkpoints')), self._load)
         self._refresh()
         timer = self.create_timer(WATCH_PERIOD, self._refresh, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -80,14 +99,22 @@ class DetectorNode(Node):
 
     def activate(self) -> None:
         """Take requests."""
-        self._service = self.create_service(DetectSuccess, 'success_detector/detect', self._detect)
+        self._offered = [
+            self.create_service(
+                DetectSuccess,
+                f'{prefix}success_detector/detect',
+                partial(self._detect, prefix),
+                callback_group=ReentrantCallbackGroup(),
+            )
+            for prefix in self._prefixes
+        ]
         self._report_health()
 
     def deactivate(self) -> None:
         """Take no requests: the service disappears."""
-        if self._service is not None:
-            self.destroy_service(self._service)
-            self._service = None
+        for service in self._offered:
+            self.destroy_service(service)
+        self._offered = []
 
     def cleanup(self) -> None:
         """Close store and topics."""
@@ -97,7 +124,7 @@ class DetectorNode(Node):
         return Grader.load(path, self._tasks)
 
     def _refresh(self) -> None:
-        """Load a newer checkpoint; the node has one thread, so no request is in progress."""
+        """Load a newer checkpoint; requests in progress are answered by the one before."""
         if not self.value('checkpoints'):
             return
         try:
@@ -109,13 +136,10 @@ class DetectorNode(Node):
                 return
             self._refused = ''
             self._drift = DriftMonitor(grader.manifest.references)
-            self._model_version.publish(
-                model_version_to_message(
-                    grader.manifest,
-                    Path(self.value('checkpoints')) / grader.manifest.version,
-                    self.get_clock().now().nanoseconds,
-                )
-            )
+            path = Path(self.value('checkpoints')) / grader.manifest.version
+            version = model_version_to_message(grader.manifest, path, self.get_clock().now().nanoseconds)
+            for publisher in self._model_versions:
+                publisher.publish(version)
         self._report_health()
 
     def _report_health(self) -> None:
@@ -136,14 +160,17 @@ class DetectorNode(Node):
 
     def _take_episode(self, message: msg.EpisodeInfo) -> None:
         """Remember of which skill an episode is: drift is watched over the episodes of a task's skill."""
-        self._skills[message.episode_id] = message.skill
-        while len(self._skills) > EPISODES_REMEMBERED:
-            del self._skills[next(iter(self._skills))]
+        with self._noting:
+            self._skills[message.episode_id] = message.skill
+            while len(self._skills) > EPISODES_REMEMBERED:
+                del self._skills[next(iter(self._skills))]
 
-    def _detect(self, request: DetectSuccess.Request, response: DetectSuccess.Response) -> DetectSuccess.Response:
+    def _detect(
+        self, prefix: str, request: DetectSuccess.Request, response: DetectSuccess.Response
+    ) -> DetectSuccess.Response:
         """Answer one request; every way out has an error code."""
         try:
-            self._grade(request, response)
+            self._grade(prefix, request, response)
         except MtoptError as error:
             response.error_code = next(code for kind, code in ERROR_CODES.items() if isinstance(error, kind))
             response.error_msg = str(error)
@@ -151,7 +178,7 @@ class DetectorNode(Node):
             self.report(ERROR, response.error_msg)
         return response
 
-    def _grade(self, request: DetectSuccess.Request, response: DetectSuccess.Response) -> None:
+    def _grade(self, prefix: str, request: DetectSuccess.Request, response: DetectSuccess.Response) -> None:
         """Grade, publish and store.
 
         Raises:
@@ -173,10 +200,11 @@ class DetectorNode(Node):
             outcomes, self.get_clock().now().nanoseconds, request.episode_id, DETECTOR, version
         )
         if request.episode_id:
-            self._watch_drift(request.episode_id, graded)
-            self._outcomes.publish(response.outcomes)
-            if self._store is not None:
-                self._store.add(request.episode_id, DETECTOR, version, outcomes)
+            with self._noting:
+                self._watch_drift(request.episode_id, graded)
+                self._outcomes[prefix].publish(response.outcomes)
+                if self._store is not None:
+                    self._store.add(request.episode_id, DETECTOR, version, outcomes)
 
     def _watch_drift(self, episode_id: str, graded: Sequence[Graded]) -> None:
         """Take in the gradings of the tasks of the episode's skill; of an episode nobody announced it is not known."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mtopt_core.batching import Batcher
 from mtopt_core.checkpoint import load_checkpoint
 from mtopt_core.episode import Outcome, Verdict
 from mtopt_core.errors import CheckpointError, ConfigurationError, ImageError, UnknownTaskError
@@ -20,6 +21,8 @@ from mtopt_success_detector.final_images import FinalImages
 from mtopt_success_detector.judging import Judgements, judge, judge_episodes
 from mtopt_success_detector.manifest import DetectorManifest
 from mtopt_success_detector.network import SuccessDetector
+
+LARGEST_BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class Grader:
         self.manifest = manifest
         self._network = network
         self._precision = precision
+        # Threads that ask at the same time are answered together.
+        self._batcher: Batcher[tuple[np.ndarray, np.ndarray], Judgements] = Batcher(self._judge_together, LARGEST_BATCH)
 
     @classmethod
     def load(cls, path: Path, tasks: TaskSet) -> Grader:
@@ -63,7 +68,7 @@ class Grader:
         return cls(network.to(precision.device).eval(), manifest, precision)
 
     def grade(self, jpegs: Mapping[str, bytes], tasks: Sequence[str] = ()) -> list[Graded]:
-        """Grade one episode's final images.
+        """Grade one episode's final images; several threads may.
 
         Args:
             jpegs: JPEG by camera; cameras the detector does not know are left alone.
@@ -91,10 +96,16 @@ class Grader:
                     images[0, v] = decode_square(jpegs[view], size)
                 except ImageError as error:
                     raise ImageError(f'final image of camera {view}: {error}') from None
-        judged = judge(self._network, images, present, self._precision)
+        judged = self._batcher.ask((images, present))
         outcomes = self.outcomes(self.manifest.calibration.probabilities(judged.logits)[0])
         graded = zip(outcomes, judged.distances[0].tolist(), strict=True)
         return [Graded(outcome, distance) for outcome, distance in graded if not tasks or outcome.task in tasks]
+
+    def _judge_together(self, episodes: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[Judgements]:
+        images, present = (np.concatenate(parts) for parts in zip(*episodes, strict=True))
+        judged = judge(self._network, images, present, self._precision)
+        parts = (np.split(values, len(episodes)) for values in (judged.logits, judged.by_view, judged.distances))
+        return [Judgements(*part) for part in zip(*parts, strict=True)]
 
     def judge(self, final_images: FinalImages, episode_ids: Sequence[str], report: Report = silent) -> Judgements:
         """Judge many episodes, as `judge_episodes` does."""

@@ -35,15 +35,17 @@ CODES = DetectSuccess.Response
 class Cell:
     """A success detector in a process of its own, and what it says."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, robots: tuple[str, ...] = ()) -> None:
         self.data = DataFolder(folder / 'data')
         self.checkpoints = folder / 'checkpoints'
         self.checkpoints.mkdir()
         domain = random.randint(1, 200)
         parameters = {'checkpoints': str(self.checkpoints), 'data_folder': str(self.data.root)}
+        parameters |= {'robots': list(robots)} if robots else {}
         file = folder / 'parameters.yaml'
         file.write_text(yaml.safe_dump({'/**': {'ros__parameters': parameters}}))
-        module, namespace = 'mtopt_success_detector.detector_node', '__ns:=/robot1'
+        module = 'mtopt_success_detector.detector_node'
+        namespace = f'__ns:=/{"machine" if robots else "robot1"}'
         self._process = subprocess.Popen(
             [sys.executable, '-m', module, '--ros-args', '-r', namespace, '--params-file', str(file)],
             env={**os.environ, 'ROS_DOMAIN_ID': str(domain)},
@@ -67,9 +69,23 @@ class Cell:
     def detect(self, episode_id: str, jpegs: dict[str, bytes], tasks: tuple[str, ...] = ()) -> DetectSuccess.Response:
         images = [CompressedImage(format='jpeg', data=jpeg) for jpeg in jpegs.values()]
         request = DetectSuccess.Request(episode_id=episode_id, cameras=list(jpegs), images=images, tasks=list(tasks))
-        future = self._client.call_async(request)
-        wait_until(future.done)
-        return future.result()
+        return self.answered([self._client.call_async(request)])[0]
+
+    def ask_both(self, episode_id: str, jpegs: dict[str, bytes]) -> list[DetectSuccess.Response]:
+        """Ask in the names of robot1 and robot2 at the same time."""
+        other = self._node.create_client(DetectSuccess, '/robot2/success_detector/detect')
+        assert other.wait_for_service(TIMEOUT)
+        images = [CompressedImage(format='jpeg', data=jpeg) for jpeg in jpegs.values()]
+        requests = [
+            DetectSuccess.Request(episode_id=f'{episode_id}_{robot}', cameras=list(jpegs), images=images)
+            for robot in ('robot1', 'robot2')
+        ]
+        clients = self._client, other
+        return self.answered([one.call_async(request) for one, request in zip(clients, requests, strict=True)])
+
+    def answered(self, futures: list[Any]) -> list[DetectSuccess.Response]:
+        wait_until(lambda: all(future.done() for future in futures))
+        return [future.result() for future in futures]
 
     def announce(self, episode_id: str, skill: str) -> None:
         self._episodes.publish(EpisodeInfo(episode_id=episode_id, skill=skill))
@@ -162,3 +178,22 @@ def test_a_store_that_fails_is_told_and_the_verdicts_are_still_given(cell, train
     assert response.error_code == CODES.STORE_FAILED
     assert 'mtopt labels rebuild' in response.error_msg
     assert len(response.outcomes.outcomes) == 12
+
+
+def test_one_node_serves_several_robots_each_under_its_own_names(tmp_path, trained, squares):
+    cell = Cell(tmp_path, robots=('robot1', 'robot2'))
+    try:
+        # At once, as checkpoints are saved: the node must not meet half of one.
+        shutil.copytree(trained, cell.checkpoints / '.copying').rename(cell.checkpoints / trained.name)
+        jpegs, _ = squares.draw('lift', np.random.default_rng(0))
+        for number in range(10):
+            responses = cell.ask_both(f'e{number}', jpegs)
+            assert [(one.error_code, one.error_msg) for one in responses] == [(CODES.NONE, '')] * 2
+            first, second = (outcomes_from_message(one.outcomes) for one in responses)
+            assert first == second, 'the same images, whoever else asked at the same time'
+        wait_until(lambda: len(cell.outcomes) == 10)
+        assert {one.episode_id for one in cell.outcomes} == {f'e{number}_robot1' for number in range(10)}
+        stored = LabelStore(cell.data).all_outcomes([DETECTOR])
+        assert len(stored) == 20, 'those of both robots'
+    finally:
+        cell.close()

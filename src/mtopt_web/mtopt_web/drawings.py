@@ -1,10 +1,13 @@
-"""The two drawings of the page Detector, as SVG."""
+"""The drawings of the pages Detector and Robots, as SVG."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
 
+import numpy as np
+
+from mtopt_core.data_growth import TaskGrowth
 from mtopt_web.detector_versions import TaskCard
 
 SIDE = 260
@@ -15,6 +18,16 @@ WIDTH = 420
 """Width of the bars' area, px."""
 NAMES = 130
 """Width of the tasks' names, px."""
+GROWTH_SIZE = (240, 64)
+"""Width and height of a task's panel, px."""
+GROWTH_POINTS = 60
+GROWTH = {
+    'success, learned policy': '#1a7f4b',
+    'success, script': '#8fd0af',
+    'failure, learned policy': '#8d98a6',
+    'failure, script': '#d5dae2',
+}
+"""Colour of each band, from the bottom."""
 
 
 def calibration_curve(curves: Sequence[tuple[str, TaskCard]]) -> str:
@@ -59,6 +72,24 @@ def label_counts(cards: dict[str, TaskCard]) -> str:
             f'<rect x="{NAMES + good:.1f}" y="{y + 3}" width="{bad:.1f}" height="{ROW - 6}" fill="#b3261e"/>'
             f'<text x="{NAMES + good + bad + 6:.1f}" y="{y + 15}">{card.successes} / {card.failures}</text>'
         )
+    return ''.join([*parts, '</svg>'])
+
+
+def growth_panel(task: TaskGrowth) -> str:
+    """Draw how one task's data grew: successes at the bottom, failures on top, of learned policies and of scripts."""
+    bands = (task.learned_successes, task.other_successes, task.learned_failures, task.other_failures)
+    at = np.unique(np.linspace(0, len(bands[0]) - 1, GROWTH_POINTS).astype(int))
+    levels = np.cumsum(np.stack([np.zeros(len(at), int), *(band[at] for band in bands)]), axis=0)
+    width, height = GROWTH_SIZE
+    xs = at / max(1, at[-1]) * width
+    ys = height - levels / max(1, levels[-1, -1]) * height
+    parts = [_head(width, height, f'Data of {escape(task.task)}')]
+    for (name, colour), low, high in zip(GROWTH.items(), ys[:-1], ys[1:], strict=True):
+        there, back = (
+            ' '.join(f'{x:.1f},{y:.1f}' for x, y in points)
+            for points in (zip(xs, high, strict=True), zip(xs[::-1], low[::-1], strict=True))
+        )
+        parts.append(f'<polygon points="{there} {back}" fill="{colour}"><title>{name}</title></polygon>')
     return ''.join([*parts, '</svg>'])
 
 

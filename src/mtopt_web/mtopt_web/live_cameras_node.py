@@ -7,18 +7,13 @@ A robot is whoever publishes `cameras/<name>/compressed`, as camera ingestion an
 from __future__ import annotations
 
 import re
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 
 from mtopt_core.configuration import load_cell
+from mtopt_core.environment import peers
 from mtopt_core.errors import ImageError
 from mtopt_core.images import crop_resize, encode_jpeg, to_rgb
 from mtopt_node.conversions import stamp_of
@@ -47,6 +42,9 @@ class LiveCamerasNode(Node):
         offered: dict[Place, str] = {}
         for topic, _ in self.get_topic_names_and_types():
             match = _TOPIC.fullmatch(topic)
+            # Raw images are a hundred times as large: they do not leave the robot's machine.
+            if match and match['raw'] and peers():
+                continue
             if match and self.count_publishers(topic):
                 place = match['robot'], match['recorded'] or match['raw']
                 # What is recorded counts more: it is what the detector will see.
@@ -83,28 +81,3 @@ class LiveCamerasNode(Node):
         if topic.endswith('/compressed'):
             return self.create_subscription(CompressedImage, topic, take_recorded, OBSERVATIONS)
         return self.create_subscription(Image, topic, take_raw, IMAGES)
-
-
-@contextmanager
-def listening(cameras: LiveCameras) -> Iterator[None]:
-    """Be part of the graph while the context lasts; Ctrl-C stays with whoever uses it."""
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    node = LiveCamerasNode(cameras)
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-
-    def spin() -> None:
-        try:
-            executor.spin()
-        except ExternalShutdownException:
-            return
-
-    thread = threading.Thread(target=spin, name='cameras', daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        executor.shutdown()
-        thread.join()
-        node.destroy_node()
-        rclpy.try_shutdown()

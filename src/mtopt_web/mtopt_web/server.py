@@ -20,6 +20,7 @@ from mtopt_web.access import KEY, Access
 from mtopt_web.frame import TROUBLE_PERIOD, frame
 from mtopt_web.page import Page, Visit
 from mtopt_web.pictures import picture_routes
+from mtopt_web.robot_routes import robot_routes
 from mtopt_web.site import Site
 
 HOST = '127.0.0.1'
@@ -86,6 +87,7 @@ def _listen(port: int) -> socket.socket:
 def _application(site: Site, pages: Sequence[Page]) -> FastAPI:
     application = FastAPI(openapi_url=None)
     application.include_router(picture_routes(site))
+    application.include_router(robot_routes(site))
     paths = frozenset(page.path for page in pages)
 
     @application.get('/')

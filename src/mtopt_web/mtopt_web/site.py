@@ -17,6 +17,7 @@ from mtopt_core.progress import Report, silent
 from mtopt_core.tasks import TaskSet
 from mtopt_web.claims import Claims
 from mtopt_web.live_cameras import LiveCameras
+from mtopt_web.robot_watch import RobotWatch
 from mtopt_web.thumbnails import Thumbnails
 
 REFRESH_PERIOD = 5.0
@@ -38,6 +39,7 @@ class Site:
         thumbnails: Small final pictures.
         claims: What each person looks at one by one.
         cameras: What the robots' cameras show; nothing unless somebody puts it there.
+        robots: What the robots do; nothing unless somebody puts it there.
         trouble: What went wrong with new bags, for the person to read; empty when nothing did.
     """
 
@@ -63,6 +65,7 @@ class Site:
         self.thumbnails = Thumbnails(data)
         self.claims = Claims()
         self.cameras = LiveCameras()
+        self.robots = RobotWatch()
         self.pictures: Callable[[str], EpisodePictures] = lru_cache(EPISODES_AT_HAND)(self._pictures)
         self._stop = threading.Event()
         self._watch = threading.Thread(target=self._follow, name='new bags', daemon=True)

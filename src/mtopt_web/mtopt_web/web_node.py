@@ -1,4 +1,4 @@
-"""`mtopt web`: the page on which people show, label and review."""
+"""`mtopt web`: the page on which people watch the robots, show, label and review."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def web(
         typer.Option(help="Folder of the detector's checkpoints. DATA/models/success_detector by default."),
     ] = None,
 ) -> None:
-    """Serve the page on which people show, label and review; prints the link to open.
+    """Serve the page on which people watch the robots, show, label and review; prints the link to open.
 
     It is reached from this machine only, and with the key in the link. From another one, through ssh:
     `ssh -L 8765:127.0.0.1:8765 MACHINE`, then open the same link there. Ctrl-C ends it.
     """
-    from mtopt_web.live_cameras_node import listening
+    from mtopt_web.listening_node import listening
     from mtopt_web.page import load_pages
     from mtopt_web.server import serve
     from mtopt_web.site import Site
@@ -43,7 +43,7 @@ def web(
     try:
         pages = load_pages()
         site.start()
-        with listening(site.cameras):
+        with listening(site):
             serve(site, pages, port, lambda link: print(f'Open {link}', flush=True))
     finally:
         site.close()

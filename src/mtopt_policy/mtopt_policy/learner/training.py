@@ -41,9 +41,6 @@ from mtopt_policy.q_network import QNetwork, QNetworkConfiguration
 INTERVAL = 50
 """Gradient steps between two points of the curves."""
 
-REFRESH_SECONDS = 60.0
-"""Time between two looks for new bags and outcomes, s."""
-
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -66,6 +63,7 @@ class TrainingOptions:
             tasks: the first ones, in the same order.
         follow: Whether bags and outcomes that arrive during the training are taken in. Without, a run can be repeated:
             the same data and seed give the same weights.
+        refresh_seconds: Time between two looks for them, s.
     """
 
     data: DataFolder
@@ -80,6 +78,7 @@ class TrainingOptions:
     sources: tuple[str, ...] = DEFAULT_SOURCES
     start: Path | None = None
     follow: bool = True
+    refresh_seconds: float = 60.0
 
     @property
     def learned(self) -> tuple[str, ...]:
@@ -242,7 +241,7 @@ class Training:
                     seconds, interval_start = now - interval_start, now
                     figures = {'steps per second': INTERVAL / seconds, **self.learner.figures(batch, seconds)}
                     observer.stepped(self.step, monitor.write(self.step, self.learner.buffers.sizes, figures))
-                if self.options.follow and now - refreshed > REFRESH_SECONDS:
+                if self.options.follow and now - refreshed > self.options.refresh_seconds:
                     self.read()
                     self.require_data()
                     refreshed = now

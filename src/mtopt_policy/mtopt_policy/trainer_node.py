@@ -45,6 +45,7 @@ class TrainerNode(Node):
         Parameter('impersonation', 'skill', 'which tasks an episode trains', choices=tuple(Impersonation)),
         Parameter('outcomes', list(DEFAULT_SOURCES), 'whose outcomes count, the first that has one'),
         Parameter('start', '', 'checkpoint of a policy to start from'),
+        Parameter('refresh_seconds', 5.0, 's between two looks for new episodes and outcomes', 0.1),
         Parameter('threads', 0, 'CPU threads for torch; 0 takes all cores', 0, 1024),
     )
 
@@ -52,6 +53,7 @@ class TrainerNode(Node):
         super().__init__()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._training: Training | None = None
 
     def configure(self) -> None:
         """Read the parameters."""
@@ -69,6 +71,7 @@ class TrainerNode(Node):
             impersonation=Impersonation(self.value('impersonation')),
             sources=tuple(self.value('outcomes')),
             start=Path(start) if start else None,
+            refresh_seconds=self.value('refresh_seconds'),
         )
         if self.value('threads'):
             torch.set_num_threads(self.value('threads'))
@@ -89,7 +92,8 @@ class TrainerNode(Node):
 
     def stepped(self, step: int, interval: Interval) -> None:
         """Publish how the training goes with the diagnostics."""
-        self.figures(step=step, loss=round(interval.loss, 4))
+        episodes = 0 if self._training is None else self._training.measured.episodes
+        self.figures(step=step, loss=round(interval.loss, 4), episodes=episodes)
 
     def exported(self, path: Path, manifest: PolicyManifest) -> None:
         """Announce a new policy."""
@@ -101,7 +105,7 @@ class TrainerNode(Node):
 
     def _train(self) -> None:
         try:
-            training = Training(self._options)
+            self._training = training = Training(self._options)
             while not self._stop.is_set() and not self._has_data(training):
                 self._stop.wait(WAIT_SECONDS)
             if not self._stop.is_set():

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from mtopt_collector.cadence import cadence_file
 from mtopt_core.errors import MtoptError
 from mtopt_core.paths import DataFolder
+
+
+def cadence_file(data: DataFolder) -> Path:
+    """Return the file of a data folder's cadence, a line of JSON per episode."""
+    return data.root / 'cadence.jsonl'
 
 
 class CadenceError(MtoptError):
@@ -24,16 +28,20 @@ class EpisodeCadence:
 
     Attributes:
         episode_id: The episode.
-        policy: `scripted` or `learned`.
+        robot: Who collected it.
+        policy: `scripted`, `learned` or `learned:<task>`.
         steps: Control steps.
         seconds: Wall time of the run.
         decision_time: s, median over the episode's decisions.
         image_age: s from an image's arrival to the observation that shows it; None where nobody knows.
         messages: Recorded.
         dropped: Lost by the recorder.
+        late_steps: Control steps that took longer than their declared period; None where nobody noted it.
+        slowest_step: s; None where nobody noted it.
     """
 
     episode_id: str
+    robot: str
     policy: str
     steps: int
     seconds: float
@@ -41,14 +49,16 @@ class EpisodeCadence:
     image_age: float | None
     messages: int
     dropped: int
+    late_steps: int | None = None
+    slowest_step: float | None = None
 
 
 @dataclass(frozen=True)
 class Cadence:
-    """A policy's episodes through the graph.
+    """Episodes through the graph that have something in common.
 
     Attributes:
-        policy: `scripted` or `learned`.
+        name: What: the policy or the robot.
         episodes: Number of episodes.
         steps: Control steps.
         steps_per_second: Control steps per second of wall time, within episodes.
@@ -58,9 +68,12 @@ class Cadence:
         image_age: Median, s; None where nobody knows.
         messages: Recorded.
         dropped: Lost by the recorder.
+        late_steps: Steps that took longer than their declared period, of those of which it is known.
+        timed_steps: Those of which it is known.
+        slowest_step: s; None where nobody noted it.
     """
 
-    policy: str
+    name: str
     episodes: int
     steps: int
     steps_per_second: float
@@ -70,6 +83,9 @@ class Cadence:
     image_age: float | None
     messages: int
     dropped: int
+    late_steps: int
+    timed_steps: int
+    slowest_step: float | None
 
 
 def read_cadence(data: DataFolder) -> list[EpisodeCadence]:
@@ -87,26 +103,44 @@ def read_cadence(data: DataFolder) -> list[EpisodeCadence]:
 def _parsed(line: str, path: Path, number: int) -> EpisodeCadence:
     try:
         fields = json.loads(line)
-        return EpisodeCadence(**{name: fields[name] for name in EpisodeCadence.__dataclass_fields__})
+        later = {'late_steps', 'slowest_step'} - set(fields)
+        names = set(EpisodeCadence.__dataclass_fields__) - later
+        return EpisodeCadence(**{name: fields[name] for name in names})
     except (ValueError, KeyError, TypeError) as error:
         raise CadenceError(f'{path}, line {number}: {error}; remove the line') from None
 
 
-def summarise(episodes: Iterable[EpisodeCadence]) -> list[Cadence]:
-    """Return each policy's cadence, in order of appearance; episodes without a step say nothing."""
-    by_policy: dict[str, list[EpisodeCadence]] = {}
+def by_policy(episode: EpisodeCadence) -> str:
+    """Return whose policy acted."""
+    return episode.policy
+
+
+def by_robot(episode: EpisodeCadence) -> str:
+    """Return who collected."""
+    return episode.robot
+
+
+def summarise(episodes: Iterable[EpisodeCadence], common: Callable[[EpisodeCadence], str] = by_policy) -> list[Cadence]:
+    """Return the cadence of each policy or robot, in order of appearance; episodes without a step say nothing.
+
+    Args:
+        episodes: Any number.
+        common: What those summed up together have in common, `by_policy` or `by_robot`.
+    """
+    together: dict[str, list[EpisodeCadence]] = {}
     for episode in episodes:
         if episode.steps:
-            by_policy.setdefault(episode.policy, []).append(episode)
-    return [_summary(policy, found) for policy, found in by_policy.items()]
+            together.setdefault(common(episode), []).append(episode)
+    return [_summary(name, found) for name, found in together.items()]
 
 
-def _summary(policy: str, episodes: list[EpisodeCadence]) -> Cadence:
+def _summary(name: str, episodes: list[EpisodeCadence]) -> Cadence:
     decisions = [episode.decision_time for episode in episodes]
     ages = [episode.image_age for episode in episodes if episode.image_age is not None]
     steps = sum(episode.steps for episode in episodes)
+    timed = [episode for episode in episodes if episode.late_steps is not None]
     return Cadence(
-        policy=policy,
+        name=name,
         episodes=len(episodes),
         steps=steps,
         steps_per_second=steps / sum(episode.seconds for episode in episodes),
@@ -116,4 +150,7 @@ def _summary(policy: str, episodes: list[EpisodeCadence]) -> Cadence:
         image_age=float(np.median(ages)) if ages else None,
         messages=sum(episode.messages for episode in episodes),
         dropped=sum(episode.dropped for episode in episodes),
+        late_steps=sum(episode.late_steps or 0 for episode in timed),
+        timed_steps=sum(episode.steps for episode in timed),
+        slowest_step=max((episode.slowest_step or 0.0 for episode in timed), default=None),
     )

@@ -1,0 +1,83 @@
+"""How a data folder grew (paper Fig. 5): every task's successes and failures, by scripts and by learned policies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mtopt_core.catalogue import Row
+from mtopt_core.episode import Outcome, Verdict
+from mtopt_core.tasks import TaskSet
+
+Outcomes = Mapping[str, Mapping[str, Outcome]]
+"""Outcomes by episode id and task."""
+
+LEARNED = 'learned'
+"""What the names of learned policies begin with."""
+
+
+@dataclass(frozen=True)
+class TaskGrowth:
+    """What one task has to learn from, counted over the episodes of its skill in order of time.
+
+    Attributes:
+        task: Its name.
+        attempts: Episodes that attempted it.
+        learned_successes: `(N,) int`, episodes of learned policies known to solve it after each of the folder's N,
+            whichever task they attempted.
+        other_successes: The same of all other policies, scripts mostly.
+        learned_failures: The same of learned policies, known not to solve it.
+        other_failures: The same of all others.
+    """
+
+    task: str
+    attempts: int
+    learned_successes: np.ndarray
+    other_successes: np.ndarray
+    learned_failures: np.ndarray
+    other_failures: np.ndarray
+
+    @property
+    def successes(self) -> np.ndarray:
+        """`(N,) int`, whoever acted."""
+        return self.learned_successes + self.other_successes
+
+    @property
+    def failures(self) -> np.ndarray:
+        """`(N,) int`, whoever acted."""
+        return self.learned_failures + self.other_failures
+
+
+def growth(rows: Sequence[Row], outcomes: Outcomes, tasks: TaskSet) -> list[TaskGrowth]:
+    """Return every task's growth.
+
+    Args:
+        rows: Episodes in order of time.
+        outcomes: Of whoever counts; unsure ones count for neither.
+        tasks: The tasks.
+    """
+    learned = np.array([row.policy.startswith(LEARNED) for row in rows], bool)
+    return [_growth(rows, outcomes, learned, task.name, task.skill) for task in tasks.tasks]
+
+
+def _growth(rows: Sequence[Row], outcomes: Outcomes, learned: np.ndarray, task: str, skill: str) -> TaskGrowth:
+    verdicts = np.array(
+        [
+            outcomes[row.episode_id][task].verdict
+            if row.skill == skill and task in outcomes.get(row.episode_id, ())
+            else Verdict.UNSURE
+            for row in rows
+        ],
+        int,
+    )
+    success, failure = verdicts == Verdict.SUCCESS, verdicts == Verdict.FAILURE
+    return TaskGrowth(
+        task=task,
+        attempts=sum(row.task == task for row in rows),
+        learned_successes=np.cumsum(success & learned, dtype=int),
+        other_successes=np.cumsum(success & ~learned, dtype=int),
+        learned_failures=np.cumsum(failure & learned, dtype=int),
+        other_failures=np.cumsum(failure & ~learned, dtype=int),
+    )

@@ -1,0 +1,466 @@
+"""Brings finished bags from a robot to a trainer's machine, and trained weights back.
+
+Between the two lies a mailbox, a folder of the trainer's machine that the robot reaches as a shared folder or by rsync:
+
+    incoming/<episode>/     a bag, file by file; what is in it and how it was graded in `transfer.json`, sent last
+    acknowledged/<episode>  written by the receiver once the bag is checked, synced and in its data folder
+    models/<kind>/          the newest checkpoint of each kind
+
+A bag that is not acknowledged is sent again, and stays on the robot whatever happens. What was sent of it is not sent
+twice: whole files are known by their SHA-256, rsync goes on in the middle of one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mtopt_core.episode import Outcome, Verdict
+from mtopt_core.episode_bag import episode_ids
+from mtopt_core.errors import MtoptError
+from mtopt_core.label_store import DETECTOR, SIMULATOR, LabelStore
+from mtopt_core.paths import DataFolder
+from mtopt_core.progress import Report, silent
+from mtopt_core.rosbag2_directory import sync_folder
+
+MANIFEST = 'transfer.json'
+INCOMING, ACKNOWLEDGED, MODELS = 'incoming', 'acknowledged', 'models'
+PATIENCE = 60.0
+"""s after its end for which an episode may wait for its grading before it is sent without."""
+RSYNC_TIMEOUT = 15
+"""s of silence after which rsync gives a link up."""
+CHUNK = 1 << 20
+
+
+class TransferError(MtoptError):
+    """Nothing can be transferred at present; a bag that was not acknowledged is sent again later."""
+
+
+class SentOutcome(BaseModel):
+    """An outcome, fields as in `mtopt_core.episode.Outcome`."""
+
+    model_config = ConfigDict(extra='forbid', frozen=True)
+    task: str
+    verdict: Verdict
+    probability: float
+
+
+class SentGrading(BaseModel):
+    """A grading by a detector or a simulator; people's labels travel in the journal."""
+
+    model_config = ConfigDict(extra='forbid', frozen=True)
+    source: str
+    model_version: str
+    outcomes: tuple[SentOutcome, ...]
+
+
+class BagManifest(BaseModel):
+    """What is sent of an episode.
+
+    Attributes:
+        files: SHA-256 of each file of the bag, by name.
+        gradings: How it was graded.
+    """
+
+    model_config = ConfigDict(extra='forbid', frozen=True)
+    files: dict[str, str]
+    gradings: tuple[SentGrading, ...] = ()
+
+
+class Carrier(Protocol):
+    """A way to a mailbox. Every method raises `TransferError` when the way is blocked."""
+
+    def push(self, folder: Path, place: str, names: Sequence[str]) -> None:
+        """Bring files of a folder to a folder of the mailbox, made when missing; those there already stay."""
+
+    def pull(self, place: str, folder: Path) -> None:
+        """Bring a folder of the mailbox, whole, to a folder here; where it does not exist nothing happens."""
+
+
+class FolderCarrier:
+    """The mailbox is a folder of this machine, on a network file system perhaps.
+
+    Args:
+        mailbox: The folder; it must exist, for a share that is not mounted must not be filled as if it were.
+    """
+
+    def __init__(self, mailbox: Path) -> None:
+        self._mailbox = mailbox
+
+    def push(self, folder: Path, place: str, names: Sequence[str]) -> None:
+        """See `Carrier.push`."""
+        try:
+            self._check()
+            for name in names:
+                target = self._mailbox / place / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if not (target.exists() and sha256(target) == sha256(folder / name)):
+                    _copy(folder / name, target)
+        except OSError as error:
+            raise self._error(error) from None
+
+    def pull(self, place: str, folder: Path) -> None:
+        """See `Carrier.pull`."""
+        source = self._mailbox / place
+        try:
+            self._check()
+            for path in sorted(source.rglob('*')) if source.is_dir() else ():
+                target = folder / path.relative_to(source)
+                if path.is_file() and not target.exists():
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    _copy(path, target)
+        except OSError as error:
+            raise self._error(error) from None
+
+    def _error(self, error: OSError) -> TransferError:
+        return TransferError(f'mailbox {self._mailbox}: {error.strerror}; is it mounted, and is there room?')
+
+    def _check(self) -> None:
+        if not self._mailbox.is_dir():
+            raise TransferError(f'mailbox {self._mailbox} is not there; mount the share, or make the folder')
+
+
+class RsyncCarrier:
+    """The mailbox is reached by rsync, over ssh (`host:/folder`) or by its daemon (`rsync://host/module`).
+
+    Args:
+        mailbox: As rsync names it.
+    """
+
+    def __init__(self, mailbox: str) -> None:
+        self._mailbox = mailbox.rstrip('/')
+        if shutil.which('rsync') is None:
+            raise TransferError('rsync is missing: `apt-get install rsync`, or use a shared folder')
+
+    def push(self, folder: Path, place: str, names: Sequence[str]) -> None:
+        """See `Carrier.push`."""
+        # `/./` marks where the path to be made at the other end begins: older rsync makes no folders by itself.
+        with _staged(folder, place, names) as stage:
+            self._run('--relative', f'{stage}/./{place}/', f'{self._mailbox}/')
+
+    def pull(self, place: str, folder: Path) -> None:
+        """See `Carrier.pull`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._run('--ignore-missing-args', f'{self._mailbox}/{place}/', f'{folder}/')
+
+    def _run(self, *arguments: str) -> None:
+        # Every file is checked as a whole once it is there; a part that came before a link broke is gone on from.
+        options = '-rt', '--checksum', '--partial-dir=.rsync-partial', f'--timeout={RSYNC_TIMEOUT}'
+        try:
+            ended = subprocess.run(
+                ['rsync', *options, *arguments], capture_output=True, text=True, timeout=3600, check=False
+            )
+        except subprocess.TimeoutExpired:
+            raise TransferError(f'mailbox {self._mailbox}: rsync does not get on') from None
+        if ended.returncode:
+            said = ended.stderr.strip().splitlines() or [f'rsync ended with status {ended.returncode}']
+            raise TransferError(f'mailbox {self._mailbox}: {said[0]}')
+
+
+@contextmanager
+def _staged(folder: Path, place: str, names: Sequence[str]) -> Iterator[Path]:
+    """Yield a folder that holds links to some files at the place they shall have at the other end."""
+    stage = folder.parent / f'.{folder.name}.outgoing'
+    shutil.rmtree(stage, ignore_errors=True)
+    (stage / place).mkdir(parents=True)
+    try:
+        for name in names:
+            os.link(folder / name, stage / place / name)
+        yield stage
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def carrier_to(mailbox: str) -> Carrier:
+    """Return the way to a mailbox: rsync where its name has a colon, else a folder."""
+    return RsyncCarrier(mailbox) if ':' in mailbox else FolderCarrier(Path(mailbox))
+
+
+@dataclass(frozen=True)
+class Sent:
+    """How far sending is.
+
+    Attributes:
+        bags: Complete bags here.
+        acknowledged: Those the other side has, checked.
+        pushed: Sent in this round.
+        waiting: Not yet graded, for a moment.
+    """
+
+    bags: int
+    acknowledged: int
+    pushed: int
+    waiting: int
+
+
+class Sender:
+    """The robot's side.
+
+    Args:
+        data: Where its bags are.
+        carrier: The way to the mailbox.
+    """
+
+    def __init__(self, data: DataFolder, carrier: Carrier) -> None:
+        self._data, self._carrier = data, carrier
+        self._labels = LabelStore(data)
+        self._outbox = data.root / 'outbox'
+        self._receipts = data.root / 'acknowledged'
+
+    def close(self) -> None:
+        """Close the label store."""
+        self._labels.close()
+
+    @property
+    def acknowledged(self) -> set[str]:
+        """Episodes the other side has."""
+        return {path.name for path in self._receipts.glob('[!.]*') if path.is_file()}
+
+    def round(self, report: Report = silent) -> Sent:
+        """Send what is not acknowledged yet, the oldest first, then fetch receipts.
+
+        Raises:
+            TransferError: The way is blocked; what is left goes with the next round.
+        """
+        self._carrier.pull(ACKNOWLEDGED, self._receipts)
+        names, known = episode_ids(self._data.bags), self.acknowledged
+        left = [name for name in names if name not in known]
+        pushed = waiting = 0
+        for number, name in enumerate(left):
+            report(number, len(left))
+            gradings = self._gradings(name)
+            if not gradings and time.time() - (self._data.bags / name).stat().st_mtime < PATIENCE:
+                waiting += 1
+                continue
+            self._push(name, gradings)
+            pushed += 1
+        if pushed:
+            self._carrier.pull(ACKNOWLEDGED, self._receipts)
+        return Sent(len(names), len(self.acknowledged & set(names)), pushed, waiting)
+
+    def free(self, older_than: float) -> int:
+        """Delete acknowledged bags that are older than some seconds; return how many."""
+        freed = 0
+        for name in self.acknowledged & set(episode_ids(self._data.bags)):
+            bag = self._data.bags / name
+            if time.time() - bag.stat().st_mtime > older_than:
+                shutil.rmtree(bag)
+                freed += 1
+        return freed
+
+    def _push(self, name: str, gradings: tuple[SentGrading, ...]) -> None:
+        bag, outbox = self._data.bags / name, self._outbox / name
+        files = sorted(path.name for path in bag.iterdir() if path.is_file())
+        manifest = BagManifest(files={file: sha256(bag / file) for file in files}, gradings=gradings)
+        self._carrier.push(bag, f'{INCOMING}/{name}', files)
+        outbox.mkdir(parents=True, exist_ok=True)
+        (outbox / MANIFEST).write_text(manifest.model_dump_json())
+        self._carrier.push(outbox, f'{INCOMING}/{name}', [MANIFEST])
+        shutil.rmtree(outbox)
+
+    def _gradings(self, name: str) -> tuple[SentGrading, ...]:
+        return tuple(
+            SentGrading(
+                source=source,
+                model_version=version,
+                outcomes=tuple(
+                    SentOutcome(task=one.task, verdict=one.verdict, probability=one.probability) for one in outcomes
+                ),
+            )
+            for (source, version), outcomes in self._labels.gradings(name, (DETECTOR, SIMULATOR)).items()
+        )
+
+    def fetch_models(self, models: Path) -> list[Path]:
+        """Bring the newest checkpoints here, each in place at once and only when it is whole; return the new ones.
+
+        Raises:
+            TransferError: The way is blocked.
+        """
+        arriving = models / '.arriving'
+        self._carrier.pull(MODELS, arriving)
+        fetched = []
+        for manifest in sorted(arriving.glob('[!.]*/[!.]*/manifest.json')):
+            checkpoint = manifest.parent
+            target = models / checkpoint.parent.name / checkpoint.name
+            if target.exists():
+                continue
+            if not _whole(checkpoint):
+                shutil.rmtree(checkpoint)  # damaged on the way or at the other end: it comes anew
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary = target.with_name(f'.{target.name}.partial')
+            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.copytree(checkpoint, temporary)
+            _sync_all(temporary)
+            temporary.rename(target)
+            sync_folder(target.parent)
+            fetched.append(target)
+        return fetched
+
+
+@dataclass(frozen=True)
+class Received:
+    """What a round of receiving found.
+
+    Attributes:
+        taken: Bags checked and taken into the data folder.
+        damaged: Files that were not what was sent; they are sent again.
+    """
+
+    taken: int
+    damaged: int
+
+
+class Receiver:
+    """The trainer's side.
+
+    Args:
+        data: Where bags go.
+        mailbox: The folder that robots send to.
+    """
+
+    def __init__(self, data: DataFolder, mailbox: Path) -> None:
+        self._data, self._mailbox = data, mailbox
+        self._labels = LabelStore(data)
+        for name in (INCOMING, ACKNOWLEDGED, MODELS):
+            (mailbox / name).mkdir(parents=True, exist_ok=True)
+        data.bags.mkdir(parents=True, exist_ok=True)
+
+    def close(self) -> None:
+        """Close the label store."""
+        self._labels.close()
+
+    def round(self) -> Received:
+        """Take in what has arrived completely, and acknowledge it.
+
+        Raises:
+            TransferError: The disk is full or fails.
+        """
+        taken = damaged = 0
+        try:
+            for manifest in sorted(self._mailbox.glob(f'{INCOMING}/[!.]*/{MANIFEST}')):
+                bad = self._take(manifest)
+                damaged += bad
+                taken += not bad
+        except OSError as error:
+            raise TransferError(f'mailbox {self._mailbox}: {error.strerror}; make room in {self._data.root}') from None
+        return Received(taken, damaged)
+
+    def _take(self, path: Path) -> int:
+        """Take one bag in; return how many of its files are damaged."""
+        folder, name = path.parent, path.parent.name
+        try:
+            manifest = BagManifest.model_validate_json(path.read_bytes())
+        except ValidationError:
+            path.unlink()
+            return 1
+        bad = [file for file, digest in manifest.files.items() if not _is(folder, file, digest)]
+        if bad:
+            # Without its manifest the bag is not looked at again before it was sent again.
+            for file in (*bad, MANIFEST):
+                with suppress(FileNotFoundError):
+                    (folder / Path(file).name).unlink()
+            return len(bad)
+        target = self._data.bags / name
+        if not target.exists():
+            temporary = self._data.bags / f'.{name}.arriving'
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+            for file in manifest.files:
+                shutil.copyfile(folder / file, temporary / file)
+            _sync_all(temporary)
+            temporary.rename(target)
+            sync_folder(self._data.bags)
+        for grading in manifest.gradings:
+            outcomes = [Outcome(one.task, one.verdict, one.probability) for one in grading.outcomes]
+            self._labels.add(name, grading.source, grading.model_version, outcomes)
+        receipt = self._mailbox / ACKNOWLEDGED / name
+        receipt.write_text(json.dumps(manifest.files))
+        sync_folder(receipt.parent)
+        shutil.rmtree(folder)
+        return 0
+
+    def offer_models(self, models: Path) -> list[Path]:
+        """Put the newest checkpoint of each kind into the mailbox, in place of the one before; return the new ones.
+
+        Raises:
+            TransferError: The disk is full or fails.
+        """
+        offered = []
+        try:
+            for kind in ('policy', 'success_detector'):
+                newest = max((path.parent for path in models.glob(f'{kind}/[!.]*/manifest.json')), default=None)
+                place = self._mailbox / MODELS / kind
+                if newest is None or (place / newest.name).exists():
+                    continue
+                place.mkdir(parents=True, exist_ok=True)
+                temporary = place / f'.{newest.name}.partial'
+                shutil.rmtree(temporary, ignore_errors=True)
+                shutil.copytree(newest, temporary)
+                temporary.rename(place / newest.name)
+                for old in place.glob('[!.]*'):
+                    if old.name != newest.name:
+                        shutil.rmtree(old)
+                offered.append(place / newest.name)
+        except OSError as error:
+            raise TransferError(f'mailbox {self._mailbox}: {error.strerror}; make room') from None
+        return offered
+
+
+def sha256(path: Path) -> str:
+    """Return the hex SHA-256 of a file."""
+    with path.open('rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
+def _is(folder: Path, name: str, digest: str) -> bool:
+    """Return whether a file is what was sent; a name that leads elsewhere never is."""
+    path = folder / name
+    return Path(name).name == name and path.is_file() and sha256(path) == digest
+
+
+def _whole(checkpoint: Path) -> bool:
+    try:
+        manifest = json.loads((checkpoint / 'manifest.json').read_bytes())
+        return manifest['sha256'] == sha256(checkpoint / 'weights.safetensors')
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file; it appears under its name once it is whole, and goes on where an earlier try stopped."""
+    partial = target.with_name(f'.{target.name}.partial')
+    with source.open('rb') as read, partial.open('ab') as write:
+        done = write.tell()
+        with partial.open('rb') as before:
+            while chunk := before.read(CHUNK):
+                if chunk != read.read(len(chunk)):
+                    # Not the beginning of this file.
+                    write.truncate(0)
+                    read.seek(0)
+                    done = 0
+                    break
+        read.seek(done)
+        shutil.copyfileobj(read, write, CHUNK)
+        write.flush()
+        os.fsync(write.fileno())
+    partial.rename(target)
+
+
+def _sync_all(folder: Path) -> None:
+    for path in folder.rglob('*'):
+        if path.is_file():
+            with path.open('rb') as file:
+                os.fsync(file.fileno())
+    sync_folder(folder)
