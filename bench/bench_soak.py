@@ -33,9 +33,9 @@ from mtopt_bringup.run_node import StatusListener, cadence_table
 from mtopt_bringup.supervisor import Supervisor, silences
 from mtopt_core.bag import partial_bags
 from mtopt_core.cadence import by_robot, read_cadence, summarise
-from mtopt_core.environment import SHARED_MEMORY
 from mtopt_core.episode_bag import episode_ids
 from mtopt_core.paths import DataFolder, shipped
+from mtopt_core.shared_memory import SHARED_MEMORY
 
 SAMPLE_PERIOD = 5.0  # s
 LOOK_PERIOD = 0.2  # s

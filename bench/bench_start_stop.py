@@ -29,7 +29,8 @@ from rich.table import Table
 
 from mtopt_bringup.graph import GraphOptions, NodeSpec, Simulator, graph
 from mtopt_bringup.launcher import Launcher
-from mtopt_core.environment import SHARED_MEMORY, prepare
+from mtopt_core.environment import prepare
+from mtopt_core.shared_memory import SHARED_MEMORY
 
 UP = (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE)
 DOWN = (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mtopt_core.environment import SHARED_MEMORY, remove_stale_segments, variables
+from mtopt_core.environment import variables
+from mtopt_core.shared_memory import SHARED_MEMORY, remove_stale_segments
 
 SIDE = 472
 IMAGES = 20
@@ -56,11 +57,68 @@ node.destroy_node()
 rclpy.shutdown()
 """
 
+SENDER = """
+import rclpy
+from mtopt_core.environment import prepare
+from std_msgs.msg import String
+prepare()
+rclpy.init()
+node = rclpy.create_node('sender')
+publisher = node.create_publisher(String, 'word', 1)
+node.create_timer(0.05, lambda: publisher.publish(String(data='hello')))
+print('ready', flush=True)
+rclpy.spin(node)
+"""
+
+LISTENER = """
+import time
+import rclpy
+from mtopt_core.environment import prepare
+from mtopt_core.shared_memory import dead_ports_held
+from std_msgs.msg import String
+prepare()
+with dead_ports_held():
+    rclpy.init()
+    node = rclpy.create_node('listener')
+heard = []
+node.create_subscription(String, 'word', heard.append, 1)
+deadline = time.monotonic() + 10
+while len(heard) < 20 and time.monotonic() < deadline:
+    rclpy.spin_once(node, timeout_sec=0.1)
+print(len(heard), flush=True)
+while True:
+    rclpy.spin_once(node, timeout_sec=0.1)
+"""
+FROZEN = 3.2  # s; senders take a process for dead after one or two
+
+
+def started(program):
+    environment = {name: value for name, value in os.environ.items() if name not in variables()}
+    return subprocess.Popen([sys.executable, '-c', program], stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def test_who_takes_the_place_of_a_frozen_process_hears_its_senders():
+    senders = [started(SENDER) for _ in range(3)]
+    listener = None
+    try:
+        assert all(sender.stdout.readline() == 'ready\n' for sender in senders)
+        for _ in range(3):
+            listener = started(LISTENER)
+            assert int(listener.stdout.readline()) >= 20
+            listener.send_signal(signal.SIGSTOP)
+            time.sleep(FROZEN)
+            listener.kill()
+            listener.wait()
+    finally:
+        for process in (*senders, listener):
+            process.kill()
+            process.wait()
+        remove_stale_segments(minimum_age=0)
+
 
 @pytest.fixture
 def publisher():
-    environment = {name: value for name, value in os.environ.items() if name not in variables()}
-    process = subprocess.Popen([sys.executable, '-c', PUBLISHER], stdout=subprocess.PIPE, text=True, env=environment)
+    process = started(PUBLISHER)
     assert process.stdout.readline() == 'ready\n'
     yield process
     process.kill()

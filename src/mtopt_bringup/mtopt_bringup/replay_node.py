@@ -23,6 +23,7 @@ from mtopt_bringup.playback import Due, Punctuality, schedule
 from mtopt_core.bag import BagReader
 from mtopt_core.episode_bag import LATCHED_TOPICS
 from mtopt_core.errors import BagError
+from mtopt_core.shared_memory import dead_ports_held
 from mtopt_node.qos import EVENTS, LATCHED, OBSERVATIONS
 
 DISCOVERY = 3.0
@@ -147,8 +148,9 @@ def _quality(topic: str) -> QoSProfile:
 
 @contextmanager
 def _graph() -> Iterator[Node]:
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    node = rclpy.create_node('replay')
+    with dead_ports_held():
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        node = rclpy.create_node('replay')
     try:
         yield node
     finally:

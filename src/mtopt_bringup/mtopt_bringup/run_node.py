@@ -29,6 +29,7 @@ from mtopt_core.cadence import Cadence, read_cadence, summarise
 from mtopt_core.errors import MtoptError
 from mtopt_core.heartbeats import Heartbeats
 from mtopt_core.paths import DataFolder
+from mtopt_core.shared_memory import dead_ports_held
 from mtopt_msgs.msg import CollectorStatus
 from mtopt_node.qos import EVENTS, LATCHED
 
@@ -165,8 +166,9 @@ class StatusListener:
 
     def __enter__(self) -> StatusListener:
         """Start listening."""
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-        self._node = Node('status')
+        with dead_ports_held():
+            rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+            self._node = Node('status')
         for robot in self._robots:
             self._node.create_subscription(CollectorStatus, f'/{robot}/status', partial(self._take, robot), LATCHED)
         self._node.create_subscription(DiagnosticArray, '/diagnostics', self._hear, EVENTS)

@@ -29,6 +29,7 @@ from rclpy.subscription import Subscription
 from mtopt_core import environment
 from mtopt_core.errors import ConfigurationError, MtoptError
 from mtopt_core.heartbeats import BLOCKED, PID
+from mtopt_core.shared_memory import dead_ports_held
 from mtopt_node.parameters import Parameter, Value
 from mtopt_node.qos import COMMANDS
 
@@ -205,9 +206,10 @@ def run(node_type: type[Node], args: list[str] | None = None) -> int:
         The exit status: 1 when the node could not start, else 0.
     """
     environment.prepare()
-    rclpy.init(args=args)
     try:
-        node = node_type()
+        with dead_ports_held():
+            rclpy.init(args=args)
+            node = node_type()
     except MtoptError as error:
         rclpy.logging.get_logger(node_type.NAME).error(str(error))
         rclpy.try_shutdown()

@@ -10,6 +10,7 @@ import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
+from mtopt_core.shared_memory import dead_ports_held
 from mtopt_web.live_cameras_node import LiveCamerasNode
 from mtopt_web.robot_watch_node import RobotWatchNode
 from mtopt_web.site import Site
@@ -18,8 +19,9 @@ from mtopt_web.site import Site
 @contextmanager
 def listening(site: Site) -> Iterator[None]:
     """Be part of the graph while the context lasts; Ctrl-C stays with whoever uses it."""
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    nodes = LiveCamerasNode(site.cameras), RobotWatchNode(site.robots)
+    with dead_ports_held():
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        nodes = LiveCamerasNode(site.cameras), RobotWatchNode(site.robots)
     executor = SingleThreadedExecutor()
     for node in nodes:
         executor.add_node(node)
