@@ -25,7 +25,7 @@ class Machine:
 
     def __init__(self, folder: Path, hidden: Sequence[Path]) -> None:
         self.folder = folder
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self.holder = subprocess.Popen(['unshare', '--net', '--ipc', '--mount', 'sleep', 'infinity'])
         while Path(f'/proc/{self.holder.pid}/ns/net').readlink() == Path('/proc/self/ns/net').readlink():
             pass
@@ -45,8 +45,13 @@ class Machine:
             process = subprocess.Popen(
                 self.within(*command), env={**os.environ, **environment}, stdout=log, stderr=subprocess.STDOUT
             )
-        self._processes.append(process)
+        self._processes[name] = process
         return process
+
+    def ended(self) -> list[str]:
+        """Return what the processes that are no more said last."""
+        ended = [name for name, process in self._processes.items() if process.poll() is not None]
+        return [f'{name} ended:\n{(self.folder / f"{name}.log").read_text()[-2000:]}' for name in ended]
 
     def connect(self, interface: str, address: str) -> None:
         self.run('ip', 'address', 'add', f'{address}/24', 'dev', interface)
@@ -63,9 +68,9 @@ class Machine:
         return {'received': int(received), 'sent': int(sent)}
 
     def close(self) -> None:
-        for process in reversed(self._processes):
+        for process in reversed(self._processes.values()):
             process.terminate()
-        for process in self._processes:
+        for process in self._processes.values():
             try:
                 process.wait(30)
             except subprocess.TimeoutExpired:

@@ -27,14 +27,6 @@ TIMEOUT = 300.0
 MODULE = (sys.executable, '-m')
 
 
-def wait_until(condition: Callable[[], Any], timeout: float = TIMEOUT) -> Any:
-    deadline = time.monotonic() + timeout
-    while not (value := condition()):
-        assert time.monotonic() < deadline, 'nothing happened in time'
-        time.sleep(0.2)
-    return value
-
-
 class Site:
     """Both machines with everything that runs on them."""
 
@@ -81,6 +73,15 @@ class Site:
     def heard(self, what: str) -> int:
         return json.loads(self.heard_file.read_text()).get(what, 0) if self.heard_file.exists() else 0
 
+    def wait_until(self, condition: Callable[[], Any], timeout: float = TIMEOUT) -> Any:
+        deadline = time.monotonic() + timeout
+        while not (value := condition()):
+            ended = self.robot.ended() + self.trainer.ended()
+            assert not ended, '\n'.join(ended)
+            assert time.monotonic() < deadline, 'nothing happened in time'
+            time.sleep(0.2)
+        return value
+
     def close(self) -> None:
         self.robot.close()
         self.trainer.close()
@@ -115,38 +116,37 @@ def test_the_machines_share_neither_files_nor_memory(site):
 
 
 def test_the_robot_is_seen_from_the_other_machine_as_jpeg_over_named_peers(site):
-    wait_until(lambda: site.heard('statuses') > 3 and site.heard('images') > 10)
-    assert 'fastrtps' not in site.robot.run('ls', '/dev/shm'), 'no shared memory in the remote profile'
+    site.wait_until(lambda: site.heard('statuses') > 3 and site.heard('images') > 10)
 
 
 def test_finished_bags_reach_the_trainer_checked_and_acknowledged(site):
-    wait_until(lambda: len(there(site)) >= 3)
+    site.wait_until(lambda: len(there(site)) >= 3)
     assert all(read_episode(site.trainer_data / 'bags' / name).steps for name in there(site)[:3])
-    wait_until(lambda: len(list((site.robot_data / 'acknowledged').glob('*'))) >= 3)
+    site.wait_until(lambda: len(list((site.robot_data / 'acknowledged').glob('*'))) >= 3)
 
 
 def test_weights_come_back_and_the_robot_acts_by_them(site):
-    wait_until(lambda: list((site.robot_data / 'models').glob('policy/[!.]*/manifest.json')))
+    site.wait_until(lambda: list((site.robot_data / 'models').glob('policy/[!.]*/manifest.json')))
 
     def acted() -> list[str]:
         infos = [read_episode(site.robot_data / 'bags' / name).info for name in here(site)[-8:]]
         return [info.episode_id for info in infos if info.policy == 'learned' and info.model_version]
 
-    wait_until(acted)
+    site.wait_until(acted)
 
 
 def test_a_cut_link_stops_neither_robot_nor_trainer_and_nothing_is_lost(site):
     site.road.cut()
     collected, arrived = len(here(site)), len(there(site))
     time.sleep(CUT)
-    wait_until(lambda: len(here(site)) > collected + 1)
+    site.wait_until(lambda: len(here(site)) > collected + 1)
     assert len(there(site)) - arrived <= 2, 'nothing crosses a cut link but what had arrived and was being checked'
     statuses = site.heard('statuses')
     site.road.mend()
     names = here(site)
-    wait_until(lambda: set(names) <= set(there(site)))
-    wait_until(lambda: set(names) <= {path.name for path in (site.robot_data / 'acknowledged').glob('*')})
-    wait_until(lambda: site.heard('statuses') > statuses + 3)
+    site.wait_until(lambda: set(names) <= set(there(site)))
+    site.wait_until(lambda: set(names) <= {path.name for path in (site.robot_data / 'acknowledged').glob('*')})
+    site.wait_until(lambda: site.heard('statuses') > statuses + 3)
 
 
 def test_what_arrived_crossed_the_road(site):

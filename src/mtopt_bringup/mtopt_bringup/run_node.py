@@ -50,7 +50,8 @@ def run(
         int, typer.Option(min=-1, help='For each robot to collect; -1: until Ctrl-C, 0: only on request.')
     ] = -1,
     policy: Annotated[
-        Literal['scripted', 'learned', 'mixture'], typer.Option(help='Who decides; a mixture is drawn per episode.')
+        Literal['scripted', 'learned', 'mixture', 'curriculum'],
+        typer.Option(help='Who decides; a mixture is drawn per episode, a curriculum also chooses the task.'),
     ] = 'scripted',
     models: Annotated[
         Path | None,

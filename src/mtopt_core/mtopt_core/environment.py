@@ -1,7 +1,7 @@
 """The environment of every process that talks ROS: DDS stays on this machine and whole images fit.
 
 With other machines it talks only where `MTOPT_PEERS` names them (addresses or host names, separated by commas): then
-without shared memory, without multicast, and to those machines alone.
+without multicast, and to those machines alone.
 
 `prepare` sets it from within, before ROS is initialised; `python -m mtopt_core.environment` prints it for a shell.
 """

@@ -72,7 +72,9 @@ def remove_stale_segments(folder: Path = SHARED_MEMORY, minimum_age: float = _MI
 
 def _mapped(folder: Path) -> set[str]:
     """Return the ports that some process has mapped, by name."""
-    pattern = re.compile(re.escape(f'{folder}/') + f'({_PORT}[0-9]+)')
+    device = folder.stat().st_dev  # a container's file of that name is another one
+    place = f'{os.major(device):02x}:{os.minor(device):02x} [0-9]+ +' + re.escape(f'{folder}/')
+    pattern = re.compile(f'{place}({_PORT}[0-9]+)')
     found: set[str] = set()
     for maps in Path('/proc').glob('[0-9]*/maps'):
         with suppress(OSError):  # ended meanwhile, or another user's

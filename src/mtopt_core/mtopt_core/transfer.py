@@ -18,7 +18,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +40,8 @@ PATIENCE = 60.0
 """s after its end for which an episode may wait for its grading before it is sent without."""
 RSYNC_TIMEOUT = 15
 """s of silence after which rsync gives a link up."""
+BATCH = 50
+"""Bags of one round: a start of rsync costs some round trips, and between two rounds weights are fetched."""
 CHUNK = 1 << 20
 
 
@@ -81,8 +83,8 @@ class BagManifest(BaseModel):
 class Carrier(Protocol):
     """A way to a mailbox. Every method raises `TransferError` when the way is blocked."""
 
-    def push(self, folder: Path, place: str, names: Sequence[str]) -> None:
-        """Bring files of a folder to a folder of the mailbox, made when missing; those there already stay."""
+    def push(self, files: Mapping[str, Path]) -> None:
+        """Bring files to their places in the mailbox, with the folders these need; those there already stay."""
 
     def pull(self, place: str, folder: Path) -> None:
         """Bring a folder of the mailbox, whole, to a folder here; where it does not exist nothing happens."""
@@ -98,15 +100,15 @@ class FolderCarrier:
     def __init__(self, mailbox: Path) -> None:
         self._mailbox = mailbox
 
-    def push(self, folder: Path, place: str, names: Sequence[str]) -> None:
+    def push(self, files: Mapping[str, Path]) -> None:
         """See `Carrier.push`."""
         try:
             self._check()
-            for name in names:
-                target = self._mailbox / place / name
+            for place, file in files.items():
+                target = self._mailbox / place
                 target.parent.mkdir(parents=True, exist_ok=True)
-                if not (target.exists() and sha256(target) == sha256(folder / name)):
-                    _copy(folder / name, target)
+                if not (target.exists() and sha256(target) == sha256(file)):
+                    _copy(file, target)
         except OSError as error:
             raise self._error(error) from None
 
@@ -143,11 +145,10 @@ class RsyncCarrier:
         if shutil.which('rsync') is None:
             raise TransferError('rsync is missing: `apt-get install rsync`, or use a shared folder')
 
-    def push(self, folder: Path, place: str, names: Sequence[str]) -> None:
+    def push(self, files: Mapping[str, Path]) -> None:
         """See `Carrier.push`."""
-        # `/./` marks where the path to be made at the other end begins: older rsync makes no folders by itself.
-        with _staged(folder, place, names) as stage:
-            self._run('--relative', f'{stage}/./{place}/', f'{self._mailbox}/')
+        with _staged(files) as stage:
+            self._run(f'{stage}/', f'{self._mailbox}/')
 
     def pull(self, place: str, folder: Path) -> None:
         """See `Carrier.pull`."""
@@ -169,14 +170,14 @@ class RsyncCarrier:
 
 
 @contextmanager
-def _staged(folder: Path, place: str, names: Sequence[str]) -> Iterator[Path]:
-    """Yield a folder that holds links to some files at the place they shall have at the other end."""
-    stage = folder.parent / f'.{folder.name}.outgoing'
+def _staged(files: Mapping[str, Path]) -> Iterator[Path]:
+    """Yield a folder that holds links to some files at the places they shall have at the other end."""
+    stage = next(iter(files.values())).parent.with_name('.outgoing')
     shutil.rmtree(stage, ignore_errors=True)
-    (stage / place).mkdir(parents=True)
     try:
-        for name in names:
-            os.link(folder / name, stage / place / name)
+        for place, file in files.items():
+            (stage / place).parent.mkdir(parents=True, exist_ok=True)
+            os.link(file, stage / place)
         yield stage
     finally:
         shutil.rmtree(stage, ignore_errors=True)
@@ -195,12 +196,14 @@ class Sent:
         bags: Complete bags here.
         acknowledged: Those the other side has, checked.
         pushed: Sent in this round.
+        left: For the next round, which may follow at once.
         waiting: Not yet graded, for a moment.
     """
 
     bags: int
     acknowledged: int
     pushed: int
+    left: int
     waiting: int
 
 
@@ -228,46 +231,50 @@ class Sender:
         return {path.name for path in self._receipts.glob('[!.]*') if path.is_file()}
 
     def round(self, report: Report = silent) -> Sent:
-        """Send what is not acknowledged yet, the oldest first, then fetch receipts.
+        """Send the oldest bags that are not acknowledged yet, `BATCH` at most, then fetch receipts.
 
         Raises:
             TransferError: The way is blocked; what is left goes with the next round.
         """
         self._carrier.pull(ACKNOWLEDGED, self._receipts)
         names, known = episode_ids(self._data.bags), self.acknowledged
-        left = [name for name in names if name not in known]
-        pushed = waiting = 0
-        for number, name in enumerate(left):
-            report(number, len(left))
-            gradings = self._gradings(name)
-            if not gradings and time.time() - (self._data.bags / name).stat().st_mtime < PATIENCE:
-                waiting += 1
-                continue
-            self._push(name, gradings)
-            pushed += 1
-        if pushed:
+        gradings = {name: self._gradings(name) for name in names if name not in known}
+        ready = [name for name, graded in gradings.items() if graded or self._age(name) > PATIENCE]
+        batch = ready[:BATCH]
+        report(len(names) - len(gradings), len(names))
+        if batch:
+            self._push({name: gradings[name] for name in batch})
             self._carrier.pull(ACKNOWLEDGED, self._receipts)
-        return Sent(len(names), len(self.acknowledged & set(names)), pushed, waiting)
+        acknowledged = len(self.acknowledged & set(names))
+        report(acknowledged, len(names))
+        return Sent(len(names), acknowledged, len(batch), len(ready) - len(batch), len(gradings) - len(ready))
+
+    def _age(self, name: str) -> float:
+        return time.time() - (self._data.bags / name).stat().st_mtime
 
     def free(self, older_than: float) -> int:
         """Delete acknowledged bags that are older than some seconds; return how many."""
         freed = 0
         for name in self.acknowledged & set(episode_ids(self._data.bags)):
-            bag = self._data.bags / name
-            if time.time() - bag.stat().st_mtime > older_than:
-                shutil.rmtree(bag)
+            if self._age(name) > older_than:
+                shutil.rmtree(self._data.bags / name)
                 freed += 1
         return freed
 
-    def _push(self, name: str, gradings: tuple[SentGrading, ...]) -> None:
-        bag, outbox = self._data.bags / name, self._outbox / name
-        files = sorted(path.name for path in bag.iterdir() if path.is_file())
-        manifest = BagManifest(files={file: sha256(bag / file) for file in files}, gradings=gradings)
-        self._carrier.push(bag, f'{INCOMING}/{name}', files)
-        outbox.mkdir(parents=True, exist_ok=True)
-        (outbox / MANIFEST).write_text(manifest.model_dump_json())
-        self._carrier.push(outbox, f'{INCOMING}/{name}', [MANIFEST])
-        shutil.rmtree(outbox)
+    def _push(self, batch: Mapping[str, tuple[SentGrading, ...]]) -> None:
+        """Send bags with their gradings; the manifests go when all files are there."""
+        files: dict[str, Path] = {}
+        manifests: dict[str, Path] = {}
+        for name, gradings in batch.items():
+            bag = {path.name: path for path in sorted((self._data.bags / name).iterdir()) if path.is_file()}
+            files |= {f'{INCOMING}/{name}/{file}': path for file, path in bag.items()}
+            manifest = manifests[f'{INCOMING}/{name}/{MANIFEST}'] = self._outbox / name / MANIFEST
+            manifest.parent.mkdir(parents=True, exist_ok=True)
+            digests = {file: sha256(path) for file, path in bag.items()}
+            manifest.write_text(BagManifest(files=digests, gradings=gradings).model_dump_json())
+        self._carrier.push(files)
+        self._carrier.push(manifests)
+        shutil.rmtree(self._outbox)
 
     def _gradings(self, name: str) -> tuple[SentGrading, ...]:
         return tuple(

@@ -49,7 +49,7 @@ def send(
     """
     sender = Sender(DataFolder(data), carrier_to(to))
 
-    def once() -> str:
+    def once() -> tuple[str, bool]:
         with progress_bar('sending') as report:
             sent = sender.round(report)
         fetched = sender.fetch_models(models or data / 'models')
@@ -57,7 +57,7 @@ def send(
         told = f'{sent.acknowledged} of {sent.bags} bags acknowledged'
         for text, number in (('sent', sent.pushed), ('wait for their grading', sent.waiting), ('deleted here', freed)):
             told += f', {number} {text}' if number else ''
-        return told + ''.join(f', {path.parent.name} {path.name} fetched' for path in fetched)
+        return told + ''.join(f', {path.parent.name} {path.name} fetched' for path in fetched), sent.left > 0
 
     try:
         _repeat(once, follow, period)
@@ -76,13 +76,13 @@ def receive(
     """Take in bags that have arrived whole, acknowledge them, and offer the newest weights."""
     receiver = Receiver(DataFolder(data), mailbox)
 
-    def once() -> str:
+    def once() -> tuple[str, bool]:
         received = receiver.round()
         offered = receiver.offer_models(models or data / 'models')
         told = f'{received.taken} bags taken in' if received.taken or not follow else ''
         if received.damaged:
             told += f'; {received.damaged} damaged files, to be sent again'
-        return told + ''.join(f'; {path.parent.name} {path.name} offered' for path in offered)
+        return told + ''.join(f'; {path.parent.name} {path.name} offered' for path in offered), False
 
     try:
         _repeat(once, follow, period)
@@ -90,25 +90,26 @@ def receive(
         receiver.close()
 
 
-def _repeat(once: Callable[[], str], follow: bool, period: float) -> None:
-    """Do one round, or one after the other, telling what is new; SIGTERM ends it as Ctrl-C does."""
+def _repeat(once: Callable[[], tuple[str, bool]], follow: bool, period: float) -> None:
+    """Do rounds while there is something left, or without end, telling what is new; SIGTERM ends it as Ctrl-C does."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     told = ''
     try:
         while True:
             try:
-                now = once()
+                now, more = once()
             except TransferError as error:
                 if not follow:
                     raise
-                now = f'{error}; trying again'
+                now, more = f'{error}; trying again', False
             if now and now != told:
                 print(f'{time.strftime("%H:%M:%S")} {now.removeprefix("; ")}', flush=True)
             told = now
-            if not follow:
+            if not (follow or more):
                 return
-            time.sleep(period)
+            if not more:
+                time.sleep(period)
     except KeyboardInterrupt:
         if not follow:
             raise MtoptError('stopped; what was not acknowledged is sent again next time') from None

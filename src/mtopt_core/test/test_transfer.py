@@ -107,6 +107,18 @@ def test_a_bag_arrives_with_its_grading_is_acknowledged_and_only_then_may_go(end
     assert not list((ends.mailbox / 'incoming').iterdir())
 
 
+def test_a_backlog_goes_in_rounds_the_oldest_bags_first(ends, monkeypatch):
+    monkeypatch.setattr(transfer, 'BATCH', 2)
+    names = [record(ends.robot, number) for number in range(3)]
+    sent = ends.sender.round()
+    assert (sent.pushed, sent.left) == (2, 1)
+    assert ends.receiver.round().taken == 2
+    assert episode_ids(ends.trainer.bags) == names[:2]
+    sent = ends.sender.round()
+    assert (sent.pushed, sent.left, sent.acknowledged) == (1, 0, 2)
+    assert ends.receiver.round().taken == 1
+
+
 def test_a_file_damaged_on_the_way_is_found_and_sent_again(ends):
     name = record(ends.robot, 1)
     ends.sender.round()
@@ -123,7 +135,8 @@ def test_a_file_damaged_on_the_way_is_found_and_sent_again(ends):
 def test_half_a_bag_is_not_taken_for_one(ends):
     name = record(ends.robot, 1)
     bag = ends.robot.bags / name
-    ends.sender._carrier.push(bag, f'incoming/{name}', [next(bag.glob('*.mcap')).name])
+    file = next(bag.glob('*.mcap'))
+    ends.sender._carrier.push({f'incoming/{name}/{file.name}': file})
     assert ends.receiver.round().taken == 0
     assert episode_ids(ends.trainer.bags) == []
 
