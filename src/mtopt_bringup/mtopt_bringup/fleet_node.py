@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 
 from mtopt_bringup.graph import GraphOptions, Simulator
-from mtopt_bringup.run_node import cadence_table, run_graph
-from mtopt_core.cadence import by_policy, by_robot, read_cadence, summarise
-from mtopt_core.paths import DataFolder
+from mtopt_bringup.run_node import run_graph
+from mtopt_core.cadence import by_policy, by_robot
 
 
 def fleet(
@@ -66,12 +64,4 @@ def fleet(
         image_size=image_size,
         tasks_file=tasks_file,
     )
-    before = len(read_cadence(DataFolder(data)))
-    console = Console()
-    try:
-        run_graph(options, data / 'log', console)
-    finally:
-        collected = read_cadence(DataFolder(data))[before:]
-        for common in (by_robot, by_policy):
-            if measured := summarise(collected, common):
-                console.print(cadence_table(measured))
+    run_graph(options, (by_robot, by_policy))

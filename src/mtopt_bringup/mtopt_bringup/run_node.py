@@ -25,7 +25,7 @@ from mtopt_bringup.graph import GraphOptions, Simulator, graph
 from mtopt_bringup.interruption import Interruption
 from mtopt_bringup.launcher import Launcher
 from mtopt_bringup.supervisor import Supervisor, silences
-from mtopt_core.cadence import Cadence, read_cadence, summarise
+from mtopt_core.cadence import Cadence, EpisodeCadence, by_policy, read_cadence, summarise
 from mtopt_core.errors import MtoptError
 from mtopt_core.heartbeats import Heartbeats
 from mtopt_core.paths import DataFolder
@@ -99,30 +99,34 @@ def run(
         cell_file=cell_file,
         tasks_file=tasks_file,
     )
-    before = len(read_cadence(DataFolder(data)))
-    console = Console()
-    try:
-        run_graph(options, data / 'log', console)
-    finally:
-        measured = summarise(read_cadence(DataFolder(data))[before:])
-        if measured:
-            console.print(cadence_table(measured))
+    run_graph(options, (by_policy,))
 
 
-def run_graph(options: GraphOptions, logs: Path, console: Console) -> None:
-    """Run the graph until every robot has its episodes, or until Ctrl-C.
+def run_graph(options: GraphOptions, summaries: Sequence[Callable[[EpisodeCadence], str]]) -> None:
+    """Run the graph until every robot has its episodes, or until Ctrl-C, then print their cadence.
 
     Args:
-        options: What to start.
-        logs: Folder of the nodes' logs.
-        console: Where to show how it goes.
+        options: What to start; logs go to the folder `log` of its data.
+        summaries: What the episodes of a column have in common, by table; see `summarise`.
 
     Raises:
         NodeDiedError: A node ended right at its start, or again and again.
         CollectionStoppedError: A robot cannot go on without a person.
     """
-    specs = graph(options)
-    before = len(read_cadence(DataFolder(options.data)))
+    data, console = DataFolder(options.data), Console()
+    before = len(read_cadence(data))
+    try:
+        _run_until_done(options, data, console)
+    finally:
+        collected = read_cadence(data)[before:]
+        for common in summaries:
+            if measured := summarise(collected, common):
+                console.print(cadence_table(measured))
+
+
+def _run_until_done(options: GraphOptions, data: DataFolder, console: Console) -> None:
+    specs, logs = graph(options), data.root / 'log'
+    before = len(read_cadence(data))
     collectors = [spec for spec in specs if spec.leads]
     robots = [spec.namespace.strip('/') for spec in collectors]
     wanted = [int(str(spec.parameters['episodes'])) for spec in collectors]
@@ -141,11 +145,11 @@ def run_graph(options: GraphOptions, logs: Path, console: Console) -> None:
             stuck = [one for one in statuses.newest.values() if one.state == one.STATE_NEEDS_PERSON]
             if stuck and total:
                 raise CollectionStoppedError(f'{stuck[0].robot} needs a person: {stuck[0].message}; logs are in {logs}')
-            if total and total <= len(read_cadence(DataFolder(options.data))) - before:
+            if total and total <= len(read_cadence(data)) - before:
                 break
         display.stopping()
     if interruption.requested:
-        console.print(f'stopped; everything collected is in {options.data}')
+        console.print(f'stopped; everything collected is in {data.root}')
 
 
 class StatusListener:
