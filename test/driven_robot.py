@@ -20,6 +20,7 @@ from mtopt_core.description.cell_table import CELL
 from mtopt_core.trajectory import Trajectory
 from mtopt_msgs.msg import EpisodeInfo, TaskOutcomes
 from mtopt_msgs.srv import ResetCell
+from mtopt_node.calls import found
 from mtopt_node.conversions import stamp_of, trajectory_to_message
 from mtopt_node.qos import COMMANDS, EVENTS, IMAGES
 
@@ -61,7 +62,7 @@ class Robot:
         )
         self.episode = self.node.create_publisher(EpisodeInfo, 'episode', EVENTS)
         self.client = self.node.create_client(ResetCell, 'simulator/reset')
-        assert self.client.wait_for_service(patience)
+        assert found(self.client.wait_for_service, patience)
         assert self.until(lambda: self.arm.get_subscription_count() and self.gripper.get_subscription_count())
 
     def until(self, condition, seconds: float | None = None) -> bool:

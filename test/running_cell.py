@@ -22,7 +22,7 @@ from mtopt_bringup.launcher import Launcher
 from mtopt_core.paths import DataFolder
 from mtopt_msgs.action import CollectEpisode
 from mtopt_msgs.msg import Action, CollectorStatus
-from mtopt_node.calls import ThreadedActionClient
+from mtopt_node.calls import ThreadedActionClient, found
 from mtopt_node.qos import LATCHED
 
 START_TIMEOUT = 180.0
@@ -57,7 +57,7 @@ class RunningCell:
         self._thread = threading.Thread(target=self._executor.spin, daemon=True)
         self._thread.start()
         self._client = ThreadedActionClient(self._node, CollectEpisode, '/robot1/collector/collect')
-        if not self._client.wait_for_server(START_TIMEOUT):
+        if not found(self._client.wait_for_server, START_TIMEOUT):
             # Leaving without this would leave an endless collection behind.
             self.__exit__()
             pytest.fail('the collector did not start in time')
@@ -90,7 +90,7 @@ class RunningCell:
 
     def ask(self, service: str) -> None:
         client = self._node.create_client(Trigger, f'/robot1/collector/{service}')
-        assert client.wait_for_service(START_TIMEOUT)
+        assert found(client.wait_for_service, START_TIMEOUT)
         assert self.wait(client.call_async(Trigger.Request())).success
 
     def process(self, name: str) -> subprocess.Popen[bytes]:

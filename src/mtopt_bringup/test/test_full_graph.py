@@ -18,7 +18,7 @@ from mtopt_core.label_store import SIMULATOR, LabelStore
 from mtopt_core.paths import DataFolder
 from mtopt_core.tasks import load_tasks
 from mtopt_msgs.action import CollectEpisode
-from mtopt_node.calls import ThreadedActionClient
+from mtopt_node.calls import ThreadedActionClient, found
 from mtopt_policy.action_space import ActionSpace
 from mtopt_policy.scripted import ScriptedPolicy
 from mtopt_sim.cell import Cell
@@ -37,7 +37,7 @@ class Cellmate:
         self.client = ThreadedActionClient(self.node, CollectEpisode, '/robot1/collector/collect')
 
     def collect(self, task, seed):
-        assert self.client.wait_for_server(START_TIMEOUT), [node.log.read_text() for node in self.launcher.nodes]
+        assert found(self.client.wait_for_server, START_TIMEOUT), [node.log.read_text() for node in self.launcher.nodes]
         handle = self._wait(self.client.send_goal_async(CollectEpisode.Goal(task=task, policy='scripted', seed=seed)))
         assert handle.accepted
         result = self._wait(handle.get_result_async()).result

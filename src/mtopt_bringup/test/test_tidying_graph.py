@@ -5,13 +5,13 @@ from __future__ import annotations
 from running_cell import RunningCell
 
 from mtopt_msgs.action import ResetScene
-from mtopt_node.calls import ThreadedActionClient
+from mtopt_node.calls import ThreadedActionClient, found
 
 
 def test_a_robot_tidies_its_cell_by_its_own_skills_within_all_limits(tmp_path):
     with RunningCell(tmp_path, new_scenes='robot') as cell:
         client = ThreadedActionClient(cell._node, ResetScene, '/robot1/reset/scene')
-        assert client.wait_for_server(30)
+        assert found(client.wait_for_server, 30)
         told: list[str] = []
         goal = ResetScene.Goal(kind=ResetScene.Goal.NEW_SCENE, skill='lift', seed=3)
         sent = client.send_goal_async(goal, feedback_callback=lambda message: told.append(message.feedback.message))

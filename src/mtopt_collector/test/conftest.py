@@ -21,6 +21,7 @@ from rclpy.subscription import Subscription
 from rclpy.task import Future
 
 from mtopt_core.environment import prepare
+from mtopt_node.calls import found
 
 ROBOT = 'robot1'
 TIMEOUT = 15.0
@@ -94,7 +95,7 @@ class Graph:
 
     def call(self, kind: type, service: str, request: Any, timeout: float = TIMEOUT) -> Any:
         client = self.node.create_client(kind, service)
-        assert client.wait_for_service(TIMEOUT), f'{service} is not there'
+        assert found(client.wait_for_service, TIMEOUT), f'{service} is not there'
         return self.result(client.call_async(request), timeout)
 
     def result(self, future: Future, timeout: float = TIMEOUT) -> Any:

@@ -17,6 +17,7 @@ from mtopt_core.description.cell_table import ARM
 from mtopt_core.episode import Action
 from mtopt_msgs import msg
 from mtopt_msgs.srv import MoveTo
+from mtopt_node.calls import found
 from mtopt_node.conversions import action_to_message, header, stamp_of
 from mtopt_node.qos import COMMANDS, EVENTS
 
@@ -114,7 +115,7 @@ def test_a_move_is_answered_when_the_arm_is_at_rest_after_its_last_part(graph, a
     # The first answer proves that the joint state has arrived.
     arm.act(SECOND, terminate=True)
     client = graph.node.create_client(MoveTo, 'arm_controller/move_to')
-    assert client.wait_for_service(10)
+    assert found(client.wait_for_service, 10)
     future = client.call_async(MoveTo.Request(position=[0.5, 0.17, 0.2], yaw=0.5, gripper=MoveTo.Request.CLOSE))
     end = SECOND
     for number in itertools.count():

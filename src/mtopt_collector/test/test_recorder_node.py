@@ -26,6 +26,7 @@ from mtopt_core.images import encode_jpeg
 from mtopt_core.message_types import EPISODE_INFO, deserialize
 from mtopt_msgs import msg
 from mtopt_msgs.srv import SetEpisode
+from mtopt_node.calls import found
 from mtopt_node.conversions import (
     action_to_message,
     episode_info_to_message,
@@ -158,7 +159,7 @@ def test_the_end_waits_for_the_final_observation_and_its_images(cell):
     cell.act(SECOND, 0)
     request = SetEpisode.Request(info=episode_info_to_message(info(steps=1), END))
     client = cell.graph.node.create_client(SetEpisode, 'recorder/set_episode')
-    client.wait_for_service(10)
+    found(client.wait_for_service, 10)
     ending = client.call_async(request)
     cell.observe(2 * SECOND, cameras=CAMERAS[1:])
     with pytest.raises(AssertionError, match='no answer in time'):

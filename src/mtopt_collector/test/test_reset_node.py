@@ -7,7 +7,7 @@ import numpy as np
 from mtopt_core.description.cell_table import CELL
 from mtopt_msgs.action import ResetScene
 from mtopt_msgs.srv import MoveTo, ResetCell
-from mtopt_node.calls import ThreadedActionClient
+from mtopt_node.calls import ThreadedActionClient, found
 from mtopt_node.conversions import stamp_of, time_of
 
 SECOND = 1_000_000_000
@@ -28,7 +28,7 @@ class Cell:
         new_scenes = 'simulator' if simulated else 'person'
         graph.start('reset', 'mtopt_collector.reset_node', new_scenes=new_scenes)
         self._client = ThreadedActionClient(graph.node, ResetScene, 'reset/scene')
-        assert self._client.wait_for_server(20)
+        assert found(self._client.wait_for_server, 20)
 
     def _reset(self, request: ResetCell.Request, response: ResetCell.Response) -> ResetCell.Response:
         self.resets.append(request)

@@ -61,8 +61,29 @@ LOOK_PERIOD = 0.1  # s
 STOPPING = 5.0  # s that a cancelled goal may take to end
 
 
+SETTLING = 0.2  # s
+
+
 def _never() -> str:
     return ''
+
+
+def found(wait: Callable[[float], bool], timeout: float) -> bool:
+    """Wait for a service or an action; return whether it is there and will answer.
+
+    Two processes find each other one after the other. A server that answers before it has found its client waits for
+    a moment only, and then drops the answer: who has only just found a server gives it time.
+
+    Args:
+        wait: `wait_for_service` or `wait_for_server` of the client.
+        timeout: s.
+    """
+    if wait(0.0):
+        return True
+    if not wait(timeout):
+        return False
+    time.sleep(SETTLING)
+    return True
 
 
 def wait_for(future: Future, timeout: float, what: str, lost: Lost = _never) -> Any:
@@ -102,7 +123,7 @@ def call(client: Client, request: Any, timeout: float, lost: Lost = _never) -> A
         CallError: The service is not there or does not answer in time.
     """
     what = f'service {client.srv_name}'
-    if not client.wait_for_service(timeout):
+    if not found(client.wait_for_service, timeout):
         raise CallError(f'{what} is not there after {timeout:g} s; is its node running?')
     return wait_for(client.call_async(request), timeout, what, lost)
 
@@ -130,7 +151,7 @@ def run_goal(
         CallError: The action is not there, refuses the goal or does not finish in time.
     """
     what = f'action {client._action_name}'
-    if not client.wait_for_server(min(timeout, 10.0)):
+    if not found(client.wait_for_server, min(timeout, 10.0)):
         raise CallError(f'{what} is not there; is its node running?')
     callback = None if feedback is None else lambda message: feedback(message.feedback)
     handle = wait_for(client.send_goal_async(goal, feedback_callback=callback), min(timeout, 10.0), what, lost)

@@ -16,7 +16,7 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from std_srvs.srv import Trigger
 
 from mtopt_core.errors import ConfigurationError, MtoptError
-from mtopt_node.calls import CallError, call
+from mtopt_node.calls import CallError, call, found
 from mtopt_node.node import Node
 from mtopt_node.parameters import Parameter
 from mtopt_node.qos import EVENTS
@@ -153,7 +153,7 @@ def test_a_failing_callback_is_reported_and_the_node_lives_on(tmp_path):
         executor.add_node(node)
         threading.Thread(target=executor.spin, daemon=True).start()
         client = node.create_client(Trigger, 'stubborn/fail')
-        assert client.wait_for_service(10)
+        assert found(client.wait_for_service, 10)
         for _ in range(2):
             with pytest.raises(CallError):
                 call(client, Trigger.Request(), 1.0)

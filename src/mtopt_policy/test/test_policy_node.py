@@ -29,7 +29,7 @@ from mtopt_core.images import encode_jpeg
 from mtopt_core.tasks import load_tasks
 from mtopt_msgs import msg
 from mtopt_msgs.action import RunPolicy
-from mtopt_node.calls import ThreadedActionClient
+from mtopt_node.calls import ThreadedActionClient, found
 from mtopt_node.conversions import header, observation_to_message, stamp_of, time_of
 from mtopt_node.qos import COMMANDS, LATCHED, OBSERVATIONS
 from mtopt_policy.action_space import ActionSpace
@@ -78,7 +78,7 @@ class PlayedCell:
             stdout=self.log,
             stderr=subprocess.STDOUT,
         )
-        assert self._client.wait_for_server(TIMEOUT)
+        assert found(self._client.wait_for_server, TIMEOUT)
         until(lambda: all(image.get_subscription_count() for image in self._images.values()))
         until(lambda: self._steps.get_subscription_count() and self._observations.get_subscription_count())
 

@@ -26,6 +26,7 @@ from mtopt_core.messages import outcomes_from_message
 from mtopt_core.paths import DataFolder
 from mtopt_msgs.msg import EpisodeInfo, ModelVersion, TaskOutcomes
 from mtopt_msgs.srv import DetectSuccess
+from mtopt_node.calls import found
 from mtopt_node.qos import COMMANDS, EVENTS, LATCHED
 
 TIMEOUT = 20.0
@@ -64,7 +65,7 @@ class Cell:
         self._executor.add_node(self._node)
         self._thread = threading.Thread(target=self._executor.spin, daemon=True)
         self._thread.start()
-        assert self._client.wait_for_service(TIMEOUT)
+        assert found(self._client.wait_for_service, TIMEOUT)
 
     def detect(self, episode_id: str, jpegs: dict[str, bytes], tasks: tuple[str, ...] = ()) -> DetectSuccess.Response:
         images = [CompressedImage(format='jpeg', data=jpeg) for jpeg in jpegs.values()]
@@ -74,7 +75,7 @@ class Cell:
     def ask_both(self, episode_id: str, jpegs: dict[str, bytes]) -> list[DetectSuccess.Response]:
         """Ask in the names of robot1 and robot2 at the same time."""
         other = self._node.create_client(DetectSuccess, '/robot2/success_detector/detect')
-        assert other.wait_for_service(TIMEOUT)
+        assert found(other.wait_for_service, TIMEOUT)
         images = [CompressedImage(format='jpeg', data=jpeg) for jpeg in jpegs.values()]
         requests = [
             DetectSuccess.Request(episode_id=f'{episode_id}_{robot}', cameras=list(jpegs), images=images)
