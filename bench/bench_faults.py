@@ -183,16 +183,18 @@ def _report(
     recoveries: Recoveries, witness: Witness, data: DataFolder, respawned: dict[str, int], mounted: bool
 ) -> None:
     finished = [one.episode_id for one in witness.ended if not one.aborted]
-    lost = [episode_id for episode_id in finished if not _readable(data.bags / episode_id)]
+    lost = {episode_id: why for episode_id in finished if (why := _unreadable(data.bags / episode_id))}
     catalogue = Catalogue(data)
     aside = catalogue.refresh().set_aside
-    corrupt = [row.episode_id for row in catalogue.episodes() if not _readable(row.path)]
+    corrupt = [row.episode_id for row in catalogue.episodes() if _unreadable(row.path)]
     console = Console()
     console.print(recoveries.table())
     faults = sum(map(len, recoveries.seconds.values()))
     aborted = len(witness.ended) - len(finished)
     console.print(f'faults {faults}, of them not back within {LIMIT:g} s: {recoveries.late} (limit 0)')
     console.print(f'episodes finished {len(finished)}, of them lost {len(lost)} (limit 0); cut short {aborted}')
+    for why in lost.values():
+        console.print(f'  {why}')
     put_aside = len(list(data.set_aside.glob('*'))) if data.set_aside.exists() else len(aside)
     console.print(f'corrupt bags in the catalogue {len(corrupt)} (limit 0); set aside {put_aside}')
     violations = witness.violations()
@@ -207,12 +209,13 @@ def _report(
         raise SystemExit(1)
 
 
-def _readable(path: Path) -> bool:
+def _unreadable(path: Path) -> str:
+    """Return why a bag cannot be read, empty where it can."""
     try:
         read_episode(path)
-    except (BagError, OSError):
-        return False
-    return True
+    except (BagError, OSError) as error:
+        return str(error)
+    return ''
 
 
 if __name__ == '__main__':
