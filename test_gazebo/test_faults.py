@@ -15,11 +15,11 @@ from own_servers import servers
 
 from mtopt_core.description.cell_table import CELL, RIGHT_BIN
 from mtopt_core.trajectory import Trajectory
-from mtopt_sim.errors import SimulationError
+from mtopt_sim.errors import DivergedError, SimulationError
 from mtopt_sim.gazebo import classic_transport
 from mtopt_sim.gazebo.errors import TransportError
 from mtopt_sim.gazebo.installation import ROOT_ENVIRONMENT_VARIABLE
-from mtopt_sim.gazebo.simulation import Simulation
+from mtopt_sim.gazebo.simulation import Gain, Simulation
 from mtopt_sim.gazebo.world import world_file, world_files
 from mtopt_sim.simulators import IMAGE_PERIOD
 
@@ -39,6 +39,17 @@ def test_a_server_that_is_killed_in_mid_step_is_named_and_the_next_scene_has_ano
     gazebo.reset(3, RIGHT_BIN)
     assert gazebo.stamp > stamp + 500_000_000
     assert gazebo.render('main').std() > 10
+
+
+def test_an_arm_whose_physics_diverge_is_named_and_the_next_scene_has_another(gazebo):
+    gazebo.reset(3, RIGHT_BIN)
+    hold = Trajectory.at_rest([0.5], gazebo.joint_positions[None]), Trajectory.at_rest([0.5], np.array([[0.04]]))
+    gazebo._plant._running.command({'joint2': 0.0}, {'joint2': Gain(np.nan)})
+    with pytest.raises(DivergedError, match='diverged'):
+        gazebo.run(*hold)
+    gazebo.reset(3, RIGHT_BIN)
+    gazebo.run(*hold)
+    assert gazebo.joint_positions == pytest.approx(hold[0].positions[-1], abs=0.01)
 
 
 def test_servers_end_with_what_started_them():

@@ -10,7 +10,7 @@ from mtopt_bringup.episode_workers import Job, Result, Workplace
 from mtopt_bringup.film import Film, filming
 from mtopt_bringup.film_moment import Titles
 from mtopt_bringup.object_aim import ObjectAim
-from mtopt_bringup.simulation_episode import SimulatedRobot
+from mtopt_bringup.simulation_episode import SimulatedEpisode, SimulatedRobot
 from mtopt_core.configuration import CAMERAS, MAIN, WRIST
 from mtopt_core.description.cloth_table import table_for
 from mtopt_core.episode_bag import write_episode
@@ -19,7 +19,12 @@ from mtopt_policy.policies import LEARNED, choose_policy
 from mtopt_policy.policy import Policy
 from mtopt_policy.q_policy import QFunctionPolicy
 from mtopt_policy.scripted import ScriptedPolicy
+from mtopt_sim.errors import DivergedError
 from mtopt_sim.simulators import new_cell
+
+ATTEMPTS = 4
+"""At an episode whose physics diverge; in Gazebo about one in twenty of a learned policy's do, not the same ones each
+time."""
 
 SCRIPTED_SHARE = 0.5
 """Probability of the scripted policy in a mixture."""
@@ -66,16 +71,29 @@ class Worker:
             ActionError: The policy decided on something that cannot be carried out.
             BagError: The bag cannot be written.
             VideoError: The video cannot be written.
+            DivergedError: The physics diverged again and again.
         """
         policy = self._policy(job.policy)
-        with self._filming(job, policy) as film:
-            simulated = self._robot.run(policy, job.episode_id, job.task, job.seed, job.object_present, film)
-            if film is not None:
-                film.ended(simulated.truth[job.task])
+        simulated = self._simulate(job, policy)
         if self._workplace.bags is not None:
             write_episode(self._workplace.bags, simulated.episode, self._workplace.configuration, simulated.outcomes)
         info = simulated.episode.info
         return Result(job, info.policy, info.model_version, simulated.outcomes, info.steps, info.termination)
+
+    def _simulate(self, job: Job, policy: Policy) -> SimulatedEpisode:
+        """Run the episode and film it if it is to be filmed; where the physics diverge, start again."""
+        diverged = 0
+        while True:
+            try:
+                with self._filming(job, policy) as film:
+                    simulated = self._robot.run(policy, job.episode_id, job.task, job.seed, job.object_present, film)
+                    if film is not None:
+                        film.ended(simulated.truth[job.task])
+                    return simulated
+            except DivergedError:
+                diverged += 1
+                if diverged == ATTEMPTS:
+                    raise
 
     def _filming(self, job: Job, policy: Policy) -> AbstractContextManager[Film | None]:
         wanted = self._workplace.filming

@@ -15,7 +15,7 @@ from mtopt_bringup.episode_workers import Job, Workplace
 from mtopt_bringup.object_aim import ObjectAim
 from mtopt_bringup.simulate import Series, simulate
 from mtopt_bringup.simulation_episode import SimulatedRobot
-from mtopt_bringup.simulation_worker import Worker
+from mtopt_bringup.simulation_worker import ATTEMPTS, Worker
 from mtopt_bringup.task_mixture import TaskMixture
 from mtopt_core.catalogue import Catalogue
 from mtopt_core.configuration import CAMERAS, MAIN, WRIST, load_cell
@@ -30,6 +30,7 @@ from mtopt_core.tasks import load_tasks
 from mtopt_policy.action_space import ActionSpace
 from mtopt_policy.scripted import ScriptedNoise, ScriptedPolicy
 from mtopt_sim.cell import Cell
+from mtopt_sim.errors import DivergedError
 
 EPISODES = 6
 SIZE = 32
@@ -125,6 +126,29 @@ def test_a_scene_holds_the_object_to_be_lifted_where_that_is_asked_for():
     for seed in range(5):
         worker.run(Job(seed, f'episode{seed}', 'lift-sausage', seed, 'scripted', object_present=True))
         assert 'sausage' in worker._robot.cell.object_positions()
+
+
+@pytest.mark.parametrize('often', [1, 9])
+def test_an_episode_whose_physics_diverge_is_tried_again_but_not_for_ever(often):
+    worker = Worker(Workplace(load_cell(), load_tasks(), image_size=0))
+    job = Job(0, 'one', 'lift-any', 5, 'scripted', object_present=True)
+    wanted = worker.run(job)
+    reset, plant, resets = worker._robot.cell.reset, worker._robot.cell._plant, []
+
+    def reset_and_throw(*arguments, **options):
+        reset(*arguments, **options)
+        resets.append(arguments)
+        if len(resets) <= often:
+            plant.data.qvel[:] = 1e20
+
+    worker._robot.cell.reset = reset_and_throw
+    if often == 1:
+        assert worker.run(job) == wanted
+        assert len(resets) == 2
+    else:
+        with pytest.raises(DivergedError):
+            worker.run(job)
+        assert len(resets) == ATTEMPTS
 
 
 def test_an_aim_makes_a_better_teacher():

@@ -7,3 +7,7 @@ from mtopt_core.errors import MtoptError
 
 class SimulationError(MtoptError):
     """The simulator was asked for what it does not have or cannot do."""
+
+
+class DivergedError(SimulationError):
+    """The physics diverged: what the cell's state is cannot be said until the next reset."""

@@ -13,7 +13,7 @@ from mtopt_core.trajectory import Trajectory
 from mtopt_core.viewpoint import Viewpoint
 from mtopt_sim.appearance import Appearance
 from mtopt_sim.cloth import ClothPlacement, ClothState
-from mtopt_sim.errors import SimulationError
+from mtopt_sim.errors import DivergedError, SimulationError
 from mtopt_sim.geometry import between_pads
 from mtopt_sim.grasping import Body
 from mtopt_sim.model import SERVO_LEAD, TIME_STEP_NS, build_model
@@ -179,7 +179,7 @@ class MujocoPlant:
             gripper: Of the finger joint, m; starts where it was last commanded to be, so that a grip stays firm.
 
         Raises:
-            SimulationError: The physics diverged; the state is of no use until the next reset.
+            DivergedError: The physics diverged; the state is of no use until the next reset.
         """
         times = np.arange(1, max(1, round(arm.duration * 1e9 / TIME_STEP_NS)) + 1) * (TIME_STEP_NS / 1e9)
         positions, velocities = arm.sample(self.joint_positions, times)
@@ -200,7 +200,7 @@ class MujocoPlant:
             yield
         mujoco.mj_forward(self.parts.model, self.data)
         if any(self.data.warning[kind].number for kind in _DIVERGED):
-            raise SimulationError('the physics diverged; reset the cell')
+            raise DivergedError('the physics diverged; reset the cell')
 
     def bodies(self, name: str) -> list[Body]:
         """Return the rigid parts of an object, or of the cloth, where they are."""

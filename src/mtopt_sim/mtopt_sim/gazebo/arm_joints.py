@@ -64,6 +64,10 @@ class ArmJoints:
         pose = simulation.pose(f'{self._arm.name}::{name}', before)
         return pose if pose is not None else self._start_poses[name]
 
+    def is_lost(self, simulation: Simulation) -> bool:
+        """Return whether the arm's physics have diverged: Gazebo tells what is not a number as zero."""
+        return not self.link(simulation, self._tip_joint.parent)[:3, 3].any()
+
     def _relative(self, simulation: Simulation, joint: Joint, before: bool = False) -> np.ndarray:
         """Return the pose of a joint's child in the joint's own frame."""
         parent = self.link(simulation, joint.parent, before) @ _origin(joint)

@@ -13,7 +13,7 @@ from mtopt_core.kinematics import rotation_from_rpy
 from mtopt_core.trajectory import Trajectory
 from mtopt_core.viewpoint import Viewpoint
 from mtopt_sim.cloth import FREE, ClothPlacement, covers, hanging_placement
-from mtopt_sim.errors import SimulationError
+from mtopt_sim.errors import DivergedError, SimulationError
 from mtopt_sim.gazebo.arm_joints import ArmJoints
 from mtopt_sim.gazebo.cloth_hinges import ClothHinges
 from mtopt_sim.gazebo.errors import TransportError
@@ -222,12 +222,13 @@ class GazeboPlant:
         try:
             for number, _ in enumerate(self._follow(arm, gripper, images * each), 1):
                 if number % each == 0:
+                    if self._arm.is_lost(self._running):
+                        raise DivergedError("Gazebo's physics diverged; reset the cell")
                     yield
-        except TransportError:
+        except SimulationError:
+            # Neither a reset nor a teleport heals a server whose arm is nowhere.
             self.close()
             raise
-        if not np.isfinite(self.tip_position).all():
-            raise SimulationError('the physics diverged; reset the cell')
 
     def _follow(self, arm: Trajectory, gripper: Trajectory, chunks: int) -> Iterator[None]:
         """Follow two trajectories for so many chunks; hand control back after each."""
