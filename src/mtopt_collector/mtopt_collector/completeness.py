@@ -1,4 +1,4 @@
-"""Knows when the last message of an episode has come."""
+"""Knows when the last message of an episode has come, and whether one in between has not."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ class Completeness:
 
     Topics have no mutual order, so the end of an episode may be announced before the last step's answer or the final
     images arrive. Complete means: every action has its answer, there is an observation at or after the end of the last
-    step, and its images are in. A simulator's true outcomes must belong to that observation.
+    step, and the images of that one and of those the actions were decided on are in, so that the bag can be read. A
+    simulator's true outcomes must belong to the last observation.
 
     Args:
         truth_expected: Whether a simulator tells the true outcomes.
@@ -20,10 +21,14 @@ class Completeness:
         self._truth_expected = truth_expected
         self._answered: set[int] = set()
         self._rest_at = 0
-        self._observed = 0
-        self._wanted: Mapping[str, int] = {}
-        self._images: dict[str, int] = {}
+        self._decided_on: dict[int, int] = {}
+        self._observations: dict[int, Mapping[str, int]] = {}
+        self._images: set[tuple[str, int]] = set()
         self._truth = 0
+
+    def acted(self, step: int, observation: int) -> None:
+        """Take an action and the stamp of the observation it was decided on, ns."""
+        self._decided_on[step] = observation
 
     def answered(self, step: int, rest_at: int) -> None:
         """Take the arm controller's answer to an action, with the stamp at which the arm is at rest, ns."""
@@ -32,11 +37,11 @@ class Completeness:
 
     def observed(self, stamp: int, images: Mapping[str, int]) -> None:
         """Take an observation and the stamps of its cameras' images, ns."""
-        self._observed, self._wanted = stamp, images
+        self._observations[stamp] = images
 
     def imaged(self, camera: str, stamp: int) -> None:
         """Take a camera's image."""
-        self._images[camera] = stamp
+        self._images.add((camera, stamp))
 
     def graded(self, stamp: int) -> None:
         """Take the true outcomes at a stamp, ns."""
@@ -45,14 +50,30 @@ class Completeness:
     @property
     def readable(self) -> bool:
         """Whether the newest observation has its images: a bag that ends here can be read."""
-        return all(self._images.get(camera, -1) >= stamp for camera, stamp in self._wanted.items())
+        return not self._unseen(self._last)
 
-    def reached(self, steps: int) -> bool:
-        """Return whether everything of an episode of so many steps is in."""
-        return (
-            len(self._answered) >= steps
-            and self._observed > 0
-            and self._observed >= self._rest_at
-            and self.readable
-            and (not self._truth_expected or self._truth >= self._observed)
-        )
+    def missing(self, steps: int) -> str:
+        """Return what of an episode of so many steps is not in; empty for nothing."""
+        if len(self._answered) < steps:
+            return f'{steps - len(self._answered)} of {steps} steps'
+        if not self._observations or self._last < self._rest_at:
+            return 'the final observation'
+        if unseen := self._unseen(self._last):
+            return f'the final image of camera {unseen}'
+        for step, stamp in self._decided_on.items():
+            if stamp not in self._observations:
+                return f'the observation of step {step}'
+            if unseen := self._unseen(stamp):
+                return f'the image of camera {unseen} of step {step}'
+        if self._truth_expected and self._truth < self._last:
+            return 'the true outcomes'
+        return ''
+
+    @property
+    def _last(self) -> int:
+        return max(self._observations, default=0)
+
+    def _unseen(self, stamp: int) -> str:
+        """Return a camera whose image an observation lacks, empty for none."""
+        wanted = self._observations.get(stamp, {})
+        return next((camera for camera, image in wanted.items() if (camera, image) not in self._images), '')

@@ -16,6 +16,7 @@ from mtopt_core.episode import EpisodeInfo, Termination
 from mtopt_core.episode_bag import LATCHED_TOPICS, TOPICS, camera_topic
 from mtopt_core.errors import BagError
 from mtopt_core.message_types import (
+    ACTION,
     COMPRESSED_IMAGE,
     OBSERVATION,
     STEP,
@@ -37,6 +38,7 @@ NOT_RECORDED = ('outcomes',)
 # Stamped by the arm's clock, which in simulation is not the wall's; what is not is filed under the newest joint state.
 TIMED = ('observation', 'joint_states', 'action', 'step')
 IMAGES_REMEMBERED = 4
+REMEMBERED = 'joint_states', 'observation'
 
 
 def recorded_topics(cameras: Iterable[str]) -> dict[str, str]:
@@ -71,11 +73,13 @@ class EpisodeRecorder:
         self._camera_of = {camera_topic(camera): camera for camera in cameras}
         self._images: dict[str, deque[RawMessage]] = {name: deque(maxlen=IMAGES_REMEMBERED) for name in self._camera_of}
         self._remembered: dict[str, RawMessage] = {}
+        self._newest = dict.fromkeys((*self._camera_of, *REMEMBERED), 0)
         self._now = 0
         self._truth: bytes | None = None
+        self._truth_stamp = -1
         self._writer: EpisodeWriter | None = None
         self._completeness = Completeness(truth_expected=False)
-        self._refused = ''
+        self._spoilt = ''
         self.info: EpisodeInfo | None = None
 
     @property
@@ -86,14 +90,18 @@ class EpisodeRecorder:
     def take(self, name: str, cdr: bytes) -> None:
         """Take a serialised message of a topic, relative to the robot's namespace."""
         message = self._raw(name, cdr)
+        if name in self._newest:
+            if message.stamp < self._newest[name]:
+                self._go_back(message.stamp)
+            self._newest[name] = message.stamp
         if name == TRUTH:
             # Told after every step; only the final one belongs to the episode, and carries its id.
-            self._truth = cdr
-            self._completeness.graded(header_stamp(cdr))
+            self._truth, self._truth_stamp = cdr, header_stamp(cdr)
+            self._completeness.graded(self._truth_stamp)
             return
         if name in self._images:
             self._images[name].append(message)
-        elif name in LATCHED_TOPICS or name in ('observation', 'joint_states'):
+        elif name in LATCHED_TOPICS or name in REMEMBERED:
             self._remembered[name] = message
         if self.info is not None and self._writer is not None:
             self._follow(name, message)
@@ -109,10 +117,9 @@ class EpisodeRecorder:
             lambda: BagWriter(self._folder, info.episode_id, self._chunk_size), self._queue_bytes
         )
         self._completeness = Completeness(truth_expected=info.simulated and self._truth is not None)
-        self._refused = ''
+        self._spoilt = ''
         self.info = info
-        if self._truth is not None:
-            self._completeness.graded(header_stamp(self._truth))
+        self._completeness.graded(self._truth_stamp)
         self._now = info.stamp or self._now
         self._write_info(info, PHASE_START, self._now)
         for message in self._forerunners(info.stamp):
@@ -122,7 +129,7 @@ class EpisodeRecorder:
 
     def complete(self, steps: int) -> bool:
         """Return whether everything up to the final observation of an episode of so many steps has come."""
-        return self._completeness.reached(steps)
+        return not self._completeness.missing(steps)
 
     @property
     def readable(self) -> bool:
@@ -130,25 +137,23 @@ class EpisodeRecorder:
         return self._completeness.readable
 
     def checked(self, info: EpisodeInfo) -> EpisodeInfo:
-        """Return how an episode ended: as told, or aborted: an action was refused, or the final image is missing."""
+        """Return how an episode ended: as told, or aborted: an action was refused, or something did not come."""
         if info.termination is Termination.ABORTED:
             return info
-        if self._refused:
-            # Somebody else acts in this episode's name: what is recorded is not what its policy did.
-            return replace(info, termination=Termination.ABORTED, message=self._refused)
-        if self.complete(info.steps):
+        if self._spoilt:
+            return replace(info, termination=Termination.ABORTED, message=self._spoilt)
+        missing = self._completeness.missing(info.steps)
+        if not missing:
             return info
-        return replace(
-            info, termination=Termination.ABORTED, message='the final observation did not reach the recorder'
-        )
+        return replace(info, termination=Termination.ABORTED, message=f'{missing} did not reach the recorder')
 
     def finish(self, info: EpisodeInfo) -> Future[Written]:
         """End the episode as told; its bag is finished in the background."""
         assert self._writer is not None, 'no episode is recorded'
-        if self._truth is not None and info.simulated:
+        if self._truth is not None and self._truth_stamp >= 0 and info.simulated:
             truth = deserialize(self._truth, TASK_OUTCOMES)
             truth.episode_id = info.episode_id
-            self._put(TRUTH, serialize(truth), header_stamp(self._truth))
+            self._put(TRUTH, serialize(truth), self._truth_stamp)
         self._write_info(info, PHASE_END, self._now)
         self.info = None
         return self._writer.finish()
@@ -169,6 +174,19 @@ class EpisodeRecorder:
     def _write_info(self, info: EpisodeInfo, phase: int, stamp: int) -> None:
         self._put(EPISODE, serialize(episode_info_to_message(info, phase, stamp)), stamp)
 
+    def _go_back(self, stamp: int) -> None:
+        """Forget what is later than a message that came now: it is of a simulator that was started again meanwhile."""
+        for images in self._images.values():
+            kept = [message for message in images if message.stamp <= stamp]
+            images.clear()
+            images.extend(kept)
+        for name in REMEMBERED:
+            if name in self._remembered and self._remembered[name].stamp > stamp:
+                del self._remembered[name]
+        if self._truth_stamp > stamp:
+            self._truth_stamp = -1
+        self._spoilt = self._spoilt or 'time went back; was the simulator started again?'
+
     def _follow(self, name: str, message: RawMessage) -> None:
         if name in self._camera_of:
             self._completeness.imaged(self._camera_of[name], message.stamp)
@@ -176,16 +194,21 @@ class EpisodeRecorder:
             observation = deserialize(message.cdr, OBSERVATION)
             stamps = map(stamp_of, observation.image_stamps)
             self._completeness.observed(message.stamp, dict(zip(observation.cameras, stamps, strict=True)))
+        elif name == 'action':
+            action = deserialize(message.cdr, ACTION)
+            if self.info is not None and action.episode_id == self.info.episode_id:
+                self._completeness.acted(action.step, stamp_of(action.header.stamp))
         elif name == 'step':
             step = deserialize(message.cdr, STEP)
             if self.info is not None and step.episode_id == self.info.episode_id:
                 self._completeness.answered(step.step, stamp_of(step.end) if step.accepted else 0)
+                # Then somebody else acts in this episode's name: what is recorded is not what its policy did.
                 if not step.accepted:
-                    self._refused = f'action {step.step} was refused: {step.reason}'
+                    self._spoilt = f'action {step.step} was refused: {step.reason}'
 
     def _forerunners(self, since: int) -> list[RawMessage]:
         """Return what came before the episode was announced but belongs to it, an observation after its images."""
         latched = [message for name, message in self._remembered.items() if name in LATCHED_TOPICS]
         timed = [message for images in self._images.values() for message in images]
-        timed += [self._remembered[name] for name in ('joint_states', 'observation') if name in self._remembered]
+        timed += [self._remembered[name] for name in REMEMBERED if name in self._remembered]
         return [*latched, *(message for message in timed if message.stamp >= since)]

@@ -11,10 +11,16 @@ from mtopt_collector.episode_recorder import EpisodeRecorder, recorded_topics
 from mtopt_collector.recording import EpisodeWriter, RawMessage
 from mtopt_core.bag import BagReader, BagWriter
 from mtopt_core.configuration import RecordingConfiguration
-from mtopt_core.episode import EpisodeInfo, Observation, Termination
+from mtopt_core.episode import Action, EpisodeInfo, Observation, Termination
 from mtopt_core.episode_bag import TOPICS, camera_topic
 from mtopt_core.message_types import EPISODE_INFO, JOINT_STATE, deserialize, serialize
-from mtopt_core.messages import PHASE_END, PHASE_START, image_to_message, observation_to_message
+from mtopt_core.messages import (
+    PHASE_END,
+    PHASE_START,
+    action_to_message,
+    image_to_message,
+    observation_to_message,
+)
 
 SECOND = 1_000_000_000
 CAMERAS = ('main', 'wrist')
@@ -80,6 +86,42 @@ def test_an_end_without_the_final_observation_is_an_abort(recorder):
     recorder.start(INFO)
     assert recorder.checked(INFO).termination is Termination.ABORTED
     assert 'final observation' in recorder.checked(INFO).message
+
+
+def test_what_a_simulator_showed_before_it_was_started_again_is_forgotten(recorder):
+    for stamp in (9 * SECOND, SECOND):
+        for camera in CAMERAS if stamp > SECOND else ('main',):
+            recorder.take(camera_topic(camera), image(stamp))
+        recorder.take('observation', observation(stamp))
+    recorder.start(INFO)
+    assert not recorder.complete(steps=0), 'the wrist has not shown what it sees now'
+    recorder.take(camera_topic('wrist'), image(SECOND))
+    assert recorder.complete(steps=0)
+    assert 9 * SECOND not in {stamp for _, stamp in messages(recorder.finish(INFO).result(5).path)}
+
+
+def test_an_episode_in_which_time_goes_back_is_an_abort(recorder):
+    recorder.start(INFO)
+    for stamp in (2 * SECOND, SECOND):
+        for camera in CAMERAS:
+            recorder.take(camera_topic(camera), image(stamp))
+        recorder.take('observation', observation(stamp))
+    ended = recorder.checked(INFO)
+    assert ended.termination is Termination.ABORTED
+    assert 'time went back' in ended.message
+
+
+def test_an_episode_that_lacks_an_image_of_a_step_is_an_abort(recorder):
+    recorder.start(INFO)
+    for stamp, cameras in ((SECOND, ('main',)), (2 * SECOND, CAMERAS)):
+        for camera in cameras:
+            recorder.take(camera_topic(camera), image(stamp))
+        recorder.take('observation', observation(stamp))
+    action = Action(np.zeros(3), 0.0, False, False)
+    recorder.take('action', bytes(serialize(action_to_message(action, SECOND, INFO.episode_id, 0))))
+    ended = recorder.checked(INFO)
+    assert ended.termination is Termination.ABORTED
+    assert 'camera wrist of step 0' in ended.message
 
 
 def test_messages_are_not_taken_for_an_episode_after_its_end(recorder):

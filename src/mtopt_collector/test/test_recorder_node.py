@@ -185,7 +185,7 @@ def test_an_episode_with_an_action_nobody_answered_is_recorded_as_aborted(graph,
     cell.set_episode(START, info(stamp=SECOND))
     cell.act(SECOND, 0)
     cell.observe(2 * SECOND)
-    assert 'final observation' in cell.set_episode(END, info(steps=2)).error_msg
+    assert '1 of 2 steps' in cell.set_episode(END, info(steps=2)).error_msg
 
 
 def test_the_true_outcomes_of_the_final_state_are_recorded_once_under_the_episode(cell):
