@@ -5,10 +5,10 @@ PYTEST := python -m pytest --disable-plugin-autoload -p pytest_timeout
 PACKAGES := $(filter-out src/mtopt_msgs/mtopt_msgs,$(foreach package,$(wildcard src/*),$(package)/$(notdir $(package))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test faults network soak gazebo gazebo-long gazebo-root lint clean
+.PHONY: help setup demo test faults network soak gazebo gazebo-smoke gazebo-long gazebo-root lint clean
 
 help: ## Say what can be made
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 setup: ## Make .venv and build all packages; every other target does this first
 	@$(PYTHON) tools/bootstrap.py
@@ -31,6 +31,9 @@ soak: setup ## Let two simulated robots collect and learn for an hour; prints wh
 gazebo: gazebo-root ## Hold Gazebo 11 to MuJoCo's contract, drive it through the graph, evaluate the shipped policy there
 	@$(IN_ENVIRONMENT) $(PYTEST) -o timeout=1200 test_gazebo
 	@$(IN_ENVIRONMENT) mtopt evaluate --sim gazebo --checkpoint models/policy --tasks lift-any,place-any --episodes 20 --workers 1
+
+gazebo-smoke: gazebo-root ## Of `make gazebo` what CI runs: an episode of each skill through the graph, a diverged server
+	@$(IN_ENVIRONMENT) $(PYTEST) -o timeout=600 test_gazebo -k 'each_skill or diverge'
 
 gazebo-long: gazebo-root ## What takes hours in Gazebo: the clock over three hours, speed, the exact script, sim-to-sim
 	@$(IN_ENVIRONMENT) MTOPT_GAZEBO_MINUTES=180 $(PYTEST) -o timeout=0 test_gazebo/test_contract.py -k clock
