@@ -23,8 +23,7 @@ from mtopt_sim.errors import DivergedError
 from mtopt_sim.simulators import new_cell
 
 ATTEMPTS = 4
-"""At an episode whose physics diverge; in Gazebo about one in twenty of a learned policy's do, not the same ones each
-time."""
+"""At an episode whose physics diverge; in Gazebo a few in a hundred of a learned policy's do, never the same ones."""
 
 SCRIPTED_SHARE = 0.5
 """Probability of the scripted policy in a mixture."""
