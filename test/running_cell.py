@@ -85,8 +85,12 @@ class RunningCell:
     def wait(self, future: Any) -> Any:
         done = threading.Event()
         future.add_done_callback(lambda _: done.set())
-        assert done.wait(EPISODE_TIMEOUT), 'no answer in time'
+        assert done.wait(EPISODE_TIMEOUT), f'no answer in time; what the nodes said last:\n{self._said()}'
         return future.result()
+
+    def _said(self) -> str:
+        nodes = self._launcher.nodes
+        return '\n'.join(f'{node.spec.name}: {line}' for node in nodes for line in _last_lines(node.log))
 
     def ask(self, service: str) -> None:
         client = self._node.create_client(Trigger, f'/robot1/collector/{service}')
@@ -101,6 +105,10 @@ class RunningCell:
         node = next(node for node in self._launcher.nodes if node.spec.name == name)
         self._launcher.nodes = tuple(one for one in self._launcher.nodes if one is not node)
         self._launcher.nodes += (self._launcher._start(node.spec),)
+
+
+def _last_lines(log: Path) -> list[str]:
+    return log.read_text().splitlines()[-20:]
 
 
 def wait_until(condition: Callable[[], Any]) -> None:

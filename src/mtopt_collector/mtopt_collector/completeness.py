@@ -56,6 +56,8 @@ class Completeness:
         """Return what of an episode of so many steps is not in; empty for nothing."""
         if len(self._answered) < steps:
             return f'{steps - len(self._answered)} of {steps} steps'
+        if len(self._decided_on) < steps:
+            return f'{steps - len(self._decided_on)} of {steps} actions'
         if not self._observations or self._last < self._rest_at:
             return 'the final observation'
         if unseen := self._unseen(self._last):

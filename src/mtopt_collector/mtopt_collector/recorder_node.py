@@ -28,7 +28,7 @@ from mtopt_msgs.srv import SetEpisode
 from mtopt_node.conversions import episode_info_to_message
 from mtopt_node.node import OK, WARN, run
 from mtopt_node.parameters import Parameter
-from mtopt_node.qos import EVENTS, LATCHED, RECORDING, RECORDING_OBSERVATIONS
+from mtopt_node.qos import EVENTS, LATCHED, RECORDING, RECORDING_KEPT
 
 Result = TypeVar('Result')
 
@@ -70,8 +70,8 @@ class RecorderNode(CellNode):
         """Salvage what a crash left, then listen."""
         self._folder.mkdir(parents=True, exist_ok=True)
         self._salvage()
-        observations = ('observation', *map(camera_topic, self.cell.cameras))
-        qualities = {**dict.fromkeys(LATCHED_TOPICS, LATCHED), **dict.fromkeys(observations, RECORDING_OBSERVATIONS)}
+        kept = ('observation', 'step', *map(camera_topic, self.cell.cameras))
+        qualities = {**dict.fromkeys(LATCHED_TOPICS, LATCHED), **dict.fromkeys(kept, RECORDING_KEPT)}
         self._heard = {
             name: self.create_subscription(
                 _message_class(type_name),

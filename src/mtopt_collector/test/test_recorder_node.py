@@ -35,7 +35,7 @@ from mtopt_node.conversions import (
     outcomes_to_message,
     time_of,
 )
-from mtopt_node.qos import COMMANDS, EVENTS, OBSERVATIONS
+from mtopt_node.qos import COMMANDS, EVENTS, OBSERVATIONS, STEPS
 
 SECOND = 1_000_000_000
 CAMERAS = ('main', 'wrist', 'side_left', 'side_right')
@@ -62,7 +62,7 @@ class Cell:
         self.joints = graph.publisher(JointState, 'joint_states', COMMANDS)
         self.observations = graph.publisher(msg.Observation, 'observation', OBSERVATIONS)
         self.actions = graph.publisher(msg.Action, 'action', COMMANDS)
-        self.steps = graph.publisher(msg.Step, 'step', COMMANDS)
+        self.steps = graph.publisher(msg.Step, 'step', STEPS)
         self.truths = graph.publisher(msg.TaskOutcomes, 'true_outcomes', EVENTS)
 
     def start(self) -> None:

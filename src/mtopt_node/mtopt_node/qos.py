@@ -15,10 +15,12 @@ def _reliable(depth: int, durability: DurabilityPolicy = DurabilityPolicy.VOLATI
 IMAGES = _reliable(5)
 COMMANDS = _reliable(10)
 EVENTS = _reliable(50)
+# The answer to an action, which whoever waits for it must get, even where the arm controller has only just found it.
+STEPS = _reliable(10, DurabilityPolicy.TRANSIENT_LOCAL)
 # The observation and its images: a lock-step simulator shows the cell once, and a node that joins late must see it.
 OBSERVATIONS = _reliable(5, DurabilityPolicy.TRANSIENT_LOCAL)
 # What must outlive its publisher, and what a late subscriber needs once.
 LATCHED = _reliable(1, DurabilityPolicy.TRANSIENT_LOCAL)
 # Recorders listen to everything and must not lose what arrives while they write.
 RECORDING = _reliable(200)
-RECORDING_OBSERVATIONS = _reliable(200, DurabilityPolicy.TRANSIENT_LOCAL)
+RECORDING_KEPT = _reliable(200, DurabilityPolicy.TRANSIENT_LOCAL)

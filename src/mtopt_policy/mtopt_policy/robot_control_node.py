@@ -24,7 +24,7 @@ from mtopt_msgs import msg
 from mtopt_msgs.action import RunPolicy
 from mtopt_node.conversions import action_to_message, stamp_of, time_of
 from mtopt_node.node import ERROR, Node
-from mtopt_node.qos import COMMANDS, LATCHED, OBSERVATIONS
+from mtopt_node.qos import COMMANDS, LATCHED, OBSERVATIONS, STEPS
 from mtopt_policy.episode_control import EpisodeControl
 from mtopt_policy.inbox import Inbox, WaitCancelledError
 from mtopt_policy.policy import Policy
@@ -111,7 +111,7 @@ class RobotControl:
             )
         )
         self._steps = node.create_subscription(
-            msg.Step, f'{place.prefix}step', self._inbox.add_step, COMMANDS, callback_group=messages
+            msg.Step, f'{place.prefix}step', self._inbox.add_step, STEPS, callback_group=messages
         )
         subscriptions.append(self._steps)
         for subscription in subscriptions:
