@@ -28,7 +28,6 @@ class EpisodeCadence:
 
     Attributes:
         episode_id: The episode.
-        robot: Who collected it.
         policy: `scripted`, `learned` or `learned:<task>`.
         steps: Control steps.
         seconds: Wall time of the run.
@@ -36,12 +35,12 @@ class EpisodeCadence:
         image_age: s from an image's arrival to the observation that shows it; None where nobody knows.
         messages: Recorded.
         dropped: Lost by the recorder.
+        robot: Who collected it; empty where nobody noted it.
         late_steps: Control steps that took longer than their declared period; None where nobody noted it.
         slowest_step: s; None where nobody noted it.
     """
 
     episode_id: str
-    robot: str
     policy: str
     steps: int
     seconds: float
@@ -49,6 +48,7 @@ class EpisodeCadence:
     image_age: float | None
     messages: int
     dropped: int
+    robot: str = ''
     late_steps: int | None = None
     slowest_step: float | None = None
 
@@ -103,9 +103,7 @@ def read_cadence(data: DataFolder) -> list[EpisodeCadence]:
 def _parsed(line: str, path: Path, number: int) -> EpisodeCadence:
     try:
         fields = json.loads(line)
-        later = {'late_steps', 'slowest_step'} - set(fields)
-        names = set(EpisodeCadence.__dataclass_fields__) - later
-        return EpisodeCadence(**{name: fields[name] for name in names})
+        return EpisodeCadence(**{name: fields[name] for name in EpisodeCadence.__dataclass_fields__ if name in fields})
     except (ValueError, KeyError, TypeError) as error:
         raise CadenceError(f'{path}, line {number}: {error}; remove the line') from None
 
