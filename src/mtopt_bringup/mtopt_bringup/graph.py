@@ -26,6 +26,8 @@ TRAINER_SILENCE = 60.0  # s; it only gets what the others leave of the machine
 SILENCE = 3.0  # s; a node gives two signs of life per second
 # Gazebo's steps and resets keep its node busy for seconds.
 GAZEBO_SILENCE = 60.0
+RENDERED_STILL = 2.0
+"""m that the arm may move while a simulated camera shows the same: it has no noise, and may not see the arm."""
 
 
 class Simulator(StrEnum):
@@ -197,7 +199,9 @@ def _robot(name: str, options: GraphOptions, several: bool) -> list[NodeSpec]:
     started = options.simulator in (Simulator.MUJOCO, Simulator.GAZEBO)
     return [
         *([node('mtopt_sim', 'simulator', simulator)] if started else []),
-        node('mtopt_collector', 'camera_ingestion', cell),
+        node(
+            'mtopt_collector', 'camera_ingestion', {**cell, **({'frozen_after': RENDERED_STILL} if simulated else {})}
+        ),
         node('mtopt_collector', 'arm_controller', {**cell, **data, 'joint_state_timeout': 0.0 if simulated else 0.5}),
         node('mtopt_collector', 'recorder', {**cell, **data}),
         node(

@@ -10,9 +10,8 @@ import numpy as np
 
 # Brightness, of 255, by which the lightest and the darkest part of a picture differ at least.
 LEAST_CONTRAST = 6
-# A picture that stays the same to the last bit while the tip travels so far, m, over so many observations. A camera
-# that sees the arm changes; one that does not has noise.
-TRAVEL, REPEATS = 0.1, 3
+# Observations that a picture stays the same for, to the last bit, at least.
+REPEATS = 3
 
 
 @dataclass
@@ -25,9 +24,15 @@ class _Seen:
 
 
 class BlindnessWatch:
-    """Looks at every picture of some cameras."""
+    """Looks at every picture of some cameras.
 
-    def __init__(self) -> None:
+    Args:
+        frozen_after: m that the tip travels while a camera's picture stays the same to the last bit, until it is taken
+            for frozen. A camera that sees the arm changes, and a real one that does not has noise.
+    """
+
+    def __init__(self, frozen_after: float) -> None:
+        self._frozen_after = frozen_after
         self._seen: dict[str, _Seen] = {}
         self._tip: np.ndarray | None = None
 
@@ -51,7 +56,7 @@ class BlindnessWatch:
         else:
             seen.repeats += 1
             seen.travel += travelled
-        if seen.repeats >= REPEATS and seen.travel > TRAVEL:
+        if seen.repeats >= REPEATS and seen.travel > self._frozen_after:
             return (
                 f'camera {camera} is frozen: the same picture {seen.repeats + 1} times while the arm moved '
                 f'{seen.travel:.2f} m; restart its driver'

@@ -49,6 +49,7 @@ class CameraIngestionNode(CellNode):
         CELL_FILE,
         Parameter('tolerance', 0.05, 's between the leading image and every other piece', minimum=0.0, maximum=1.0),
         Parameter('max_age', 0.5, 's by which a piece may be older than the newest joint state', minimum=0.01),
+        Parameter('frozen_after', 0.1, 'm that the arm moves while a camera shows the same picture', minimum=0.01),
         Parameter('silence', 5.0, 's of wall time after which a silent topic is reported', minimum=0.1),
     )
 
@@ -62,7 +63,7 @@ class CameraIngestionNode(CellNode):
         self._kinematics = arm_kinematics()
         self._reader = joint_reader(self._kinematics)
         self._encoded: dict[str, int] = {}
-        self._blindness = BlindnessWatch()
+        self._blindness = BlindnessWatch(self.value('frozen_after'))
         self._blind_at = 0.0
         self._ages: deque[float] = deque(maxlen=AGES_KEPT)
         self._observations = 0
