@@ -49,8 +49,9 @@ class Supervisor:
             matter = self._matter(node, now)
             if matter:
                 self._bring_back(node, matter, now)
-        robots = {node.spec.namespace for node in self._launcher.nodes if node.spec.leads}
-        lame = {node.spec.namespace for node in self._launcher.nodes if node.spec.full_name in self.given_up}
+        nodes = self._launcher.nodes
+        robots = {node.spec.namespace for node in nodes if node.spec.leads} or {node.spec.namespace for node in nodes}
+        lame = {node.spec.namespace for node in nodes if node.spec.full_name in self.given_up}
         if robots <= lame:
             raise NodeDiedError('\n'.join(self.given_up.values()))
 

@@ -29,12 +29,16 @@ class Watched:
         self.launcher.__enter__()
         self.listener.__enter__()
         self.supervisor = Supervisor(self.launcher, self.listener.heartbeats, time.monotonic())
-        self.tend_until(self.alive)
+        try:
+            self.tend_until(self.alive)
+        except BaseException:
+            self.__exit__()  # else the tests that come would find ROS in use
+            raise
         return self
 
     def __exit__(self, *error):
-        self.listener.__exit__(*error)
-        self.launcher.__exit__(*error)
+        self.listener.__exit__(*(error or (None,) * 3))
+        self.launcher.__exit__(*(error or (None,) * 3))
 
     @property
     def process(self):
