@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -64,13 +65,15 @@ class Fleet:
             )
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
+        self._thread = threading.Thread(target=self._executor.spin, daemon=True)
+        self._thread.start()
 
     def wait_until(self, condition: Callable[[], object]) -> None:
         end = time.monotonic() + TIMEOUT
         while not condition():
             self.launcher.check()
             assert time.monotonic() < end, {robot: told[-1:] for robot, told in self.statuses.items()}
-            self._executor.spin_once(timeout_sec=0.1)
+            time.sleep(0.02)
 
     def ask(self, robot: str, service: str) -> Trigger.Response:
         client = self.node.create_client(Trigger, f'/{robot}/collector/{service}')
@@ -81,6 +84,7 @@ class Fleet:
 
     def close(self) -> None:
         self._executor.shutdown()
+        self._thread.join()
         self.node.destroy_node()
         self._context.try_shutdown()
 

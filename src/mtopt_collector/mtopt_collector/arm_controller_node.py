@@ -27,7 +27,7 @@ from mtopt_msgs.srv import MoveTo
 from mtopt_node.conversions import header, stamp_of, time_of, trajectory_to_message
 from mtopt_node.node import ERROR, OK, WARN, run
 from mtopt_node.parameters import Parameter
-from mtopt_node.qos import COMMANDS, STEPS
+from mtopt_node.qos import COMMANDS, KEPT_COMMANDS
 
 PATIENCE = 1.0
 MOVE_PATIENCE = 10.0
@@ -69,7 +69,7 @@ class ArmControllerNode(CellNode):
         )
         self._stop = EmergencyStop(Path(self.value('data_folder')) / f'{self.robot}.emergency_stop')
         self._has_driver = False
-        self._steps = self.create_publisher(msg.Step, 'step', STEPS)
+        self._steps = self.create_publisher(msg.Step, 'step', KEPT_COMMANDS)
         self._gripper = self.create_publisher(
             JointTrajectory, 'gripper_trajectory_controller/joint_trajectory', COMMANDS
         )

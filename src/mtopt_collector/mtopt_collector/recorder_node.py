@@ -70,7 +70,7 @@ class RecorderNode(CellNode):
         """Salvage what a crash left, then listen."""
         self._folder.mkdir(parents=True, exist_ok=True)
         self._salvage()
-        kept = ('observation', 'step', *map(camera_topic, self.cell.cameras))
+        kept = ('observation', 'action', 'step', *map(camera_topic, self.cell.cameras))
         qualities = {**dict.fromkeys(LATCHED_TOPICS, LATCHED), **dict.fromkeys(kept, RECORDING_KEPT)}
         self._heard = {
             name: self.create_subscription(

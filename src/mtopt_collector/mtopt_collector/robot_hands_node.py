@@ -19,7 +19,7 @@ from mtopt_msgs.action import RunPolicy
 from mtopt_msgs.srv import MoveTo
 from mtopt_node.calls import CallError, ThreadedActionClient
 from mtopt_node.conversions import action_to_message, stamp_of
-from mtopt_node.qos import COMMANDS, OBSERVATIONS, STEPS
+from mtopt_node.qos import KEPT_COMMANDS, OBSERVATIONS
 
 MOVE_TIMEOUT = 60.0
 PICK_TIMEOUT = 120.0
@@ -47,9 +47,9 @@ class RobotHands:
         self._policy = ThreadedActionClient(node, RunPolicy, 'policy/run', callback_group=group)
         self._seen: msg.Observation | None = None
         self._answer: msg.Step | None = None
-        self._actions = node.create_publisher(msg.Action, 'action', COMMANDS)
+        self._actions = node.create_publisher(msg.Action, 'action', KEPT_COMMANDS)
         node.create_subscription(msg.Observation, 'observation', self._see, OBSERVATIONS)
-        node.create_subscription(msg.Step, 'step', self._hear, STEPS)
+        node.create_subscription(msg.Step, 'step', self._hear, KEPT_COMMANDS)
 
     def begin(self, name: str, given_up: Callable[[], bool]) -> None:
         """Begin a run: its name in the actions, and what tells that nobody wants it any more."""

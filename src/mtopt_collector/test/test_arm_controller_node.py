@@ -19,7 +19,7 @@ from mtopt_msgs import msg
 from mtopt_msgs.srv import MoveTo
 from mtopt_node.calls import found
 from mtopt_node.conversions import action_to_message, header, stamp_of
-from mtopt_node.qos import COMMANDS, EVENTS, STEPS
+from mtopt_node.qos import COMMANDS, EVENTS, KEPT_COMMANDS
 
 SECOND = 1_000_000_000
 KINEMATICS = arm_kinematics()
@@ -33,7 +33,7 @@ class Arm:
         self.graph = graph
         parameters = {'data_folder': str(graph.folder), **parameters}
         graph.start('arm_controller', 'mtopt_collector.arm_controller_node', **parameters)
-        self.steps = graph.listen(msg.Step, 'step', STEPS)
+        self.steps = graph.listen(msg.Step, 'step', KEPT_COMMANDS)
         self.grips = graph.listen(JointTrajectory, 'gripper_trajectory_controller/joint_trajectory', COMMANDS)
         self.moves = graph.listen(JointTrajectory, 'joint_trajectory_controller/joint_trajectory', COMMANDS)
         self.joint_states = graph.publisher(JointState, 'joint_states', COMMANDS)

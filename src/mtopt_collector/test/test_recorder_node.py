@@ -35,7 +35,7 @@ from mtopt_node.conversions import (
     outcomes_to_message,
     time_of,
 )
-from mtopt_node.qos import COMMANDS, EVENTS, OBSERVATIONS, STEPS
+from mtopt_node.qos import COMMANDS, EVENTS, KEPT_COMMANDS, OBSERVATIONS
 
 SECOND = 1_000_000_000
 CAMERAS = ('main', 'wrist', 'side_left', 'side_right')
@@ -61,8 +61,8 @@ class Cell:
         }
         self.joints = graph.publisher(JointState, 'joint_states', COMMANDS)
         self.observations = graph.publisher(msg.Observation, 'observation', OBSERVATIONS)
-        self.actions = graph.publisher(msg.Action, 'action', COMMANDS)
-        self.steps = graph.publisher(msg.Step, 'step', STEPS)
+        self.actions = graph.publisher(msg.Action, 'action', KEPT_COMMANDS)
+        self.steps = graph.publisher(msg.Step, 'step', KEPT_COMMANDS)
         self.truths = graph.publisher(msg.TaskOutcomes, 'true_outcomes', EVENTS)
 
     def start(self) -> None:

@@ -15,8 +15,9 @@ def _reliable(depth: int, durability: DurabilityPolicy = DurabilityPolicy.VOLATI
 IMAGES = _reliable(5)
 COMMANDS = _reliable(10)
 EVENTS = _reliable(50)
-# The answer to an action, which whoever waits for it must get, even where the arm controller has only just found it.
-STEPS = _reliable(10, DurabilityPolicy.TRANSIENT_LOCAL)
+# Actions and steps: who records or waits for them must get them, even where it was found late. The arm controller asks
+# for no action of before.
+KEPT_COMMANDS = _reliable(10, DurabilityPolicy.TRANSIENT_LOCAL)
 # The observation and its images: a lock-step simulator shows the cell once, and a node that joins late must see it.
 OBSERVATIONS = _reliable(5, DurabilityPolicy.TRANSIENT_LOCAL)
 # What must outlive its publisher, and what a late subscriber needs once.

@@ -24,7 +24,7 @@ from mtopt_msgs import msg
 from mtopt_msgs.action import RunPolicy
 from mtopt_node.conversions import action_to_message, stamp_of, time_of
 from mtopt_node.node import ERROR, Node
-from mtopt_node.qos import COMMANDS, LATCHED, OBSERVATIONS, STEPS
+from mtopt_node.qos import KEPT_COMMANDS, LATCHED, OBSERVATIONS
 from mtopt_policy.episode_control import EpisodeControl
 from mtopt_policy.inbox import Inbox, WaitCancelledError
 from mtopt_policy.policy import Policy
@@ -111,12 +111,12 @@ class RobotControl:
             )
         )
         self._steps = node.create_subscription(
-            msg.Step, f'{place.prefix}step', self._inbox.add_step, STEPS, callback_group=messages
+            msg.Step, f'{place.prefix}step', self._inbox.add_step, KEPT_COMMANDS, callback_group=messages
         )
         subscriptions.append(self._steps)
         for subscription in subscriptions:
             self._open.callback(node.destroy_subscription, subscription)
-        self._actions = node.create_publisher(msg.Action, f'{place.prefix}action', COMMANDS)
+        self._actions = node.create_publisher(msg.Action, f'{place.prefix}action', KEPT_COMMANDS)
         self._open.callback(node.destroy_publisher, self._actions)
         self._model_version = node.create_publisher(msg.ModelVersion, f'{place.prefix}policy/model_version', LATCHED)
         self._open.callback(node.destroy_publisher, self._model_version)

@@ -31,7 +31,7 @@ from mtopt_msgs import msg
 from mtopt_msgs.action import RunPolicy
 from mtopt_node.calls import ThreadedActionClient, found
 from mtopt_node.conversions import header, observation_to_message, stamp_of, time_of
-from mtopt_node.qos import COMMANDS, LATCHED, OBSERVATIONS, STEPS
+from mtopt_node.qos import COMMANDS, KEPT_COMMANDS, LATCHED, OBSERVATIONS
 from mtopt_policy.action_space import ActionSpace
 from mtopt_policy.manifest import PolicyManifest
 from mtopt_policy.q_network import QNetwork, QNetworkConfiguration
@@ -58,7 +58,7 @@ class PlayedCell:
         self.node.create_subscription(msg.Action, 'action', self._act, COMMANDS)
         self.node.create_subscription(msg.ModelVersion, 'policy/model_version', self.versions.append, LATCHED)
         self.node.create_subscription(DiagnosticArray, '/diagnostics', self._hear, COMMANDS)
-        self._steps = self.node.create_publisher(msg.Step, 'step', STEPS)
+        self._steps = self.node.create_publisher(msg.Step, 'step', KEPT_COMMANDS)
         self._observations = self.node.create_publisher(msg.Observation, 'observation', OBSERVATIONS)
         self._images = {
             camera: self.node.create_publisher(CompressedImage, f'cameras/{camera}/compressed', OBSERVATIONS)
