@@ -13,6 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mtopt_core.errors import ConfigurationError
 
 Options = TypeVar('Options', bound=BaseModel)
+PolicyName = Literal['scripted', 'learned', 'mixture', 'curriculum']
+"""Who decides in episodes nobody asked for."""
+
 # A name of ROS, and nobody else's: the nodes that serve all robots have the namespace `machine`.
 _ROBOT = re.compile(r'(?!machine$)[A-Za-z][A-Za-z0-9_]*')
 
@@ -33,7 +36,7 @@ class RobotConfiguration(BaseModel):
     simulator: Literal['mujoco', 'gazebo', 'elsewhere', 'none'] | None = None
     cell_file: str | None = None
     image_size: Annotated[int, Field(ge=16)] | None = None
-    policy: Literal['scripted', 'learned', 'mixture', 'curriculum'] | None = None
+    policy: PolicyName | None = None
     episodes: Annotated[int, Field(ge=-1)] | None = None
     seed: Annotated[int, Field(ge=-1)] | None = None
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from mtopt_bringup.cells import PolicyName
 from mtopt_bringup.graph import GraphOptions, Simulator
 from mtopt_bringup.run_node import run_graph
 from mtopt_core.cadence import by_policy, by_robot
@@ -24,7 +25,7 @@ def fleet(
     ] = Simulator.MUJOCO,
     episodes: Annotated[int, typer.Option(min=-1, help='For each robot; -1: until Ctrl-C, 0: on request.')] = -1,
     policy: Annotated[
-        Literal['scripted', 'learned', 'mixture', 'curriculum'],
+        PolicyName,
         typer.Option(help='Who decides; curriculum: by the rules of --curriculum, task by task.'),
     ] = 'curriculum',
     curriculum: Annotated[str, typer.Option(help='Who practises what; config/curriculum.yaml by default.')] = '',

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mtopt_bringup.cells import RobotConfiguration, load_cells
+from mtopt_bringup.cells import PolicyName, RobotConfiguration, load_cells
 from mtopt_core.paths import shipped
 
 Value = bool | int | float | str | list[str]
@@ -86,9 +86,7 @@ class GraphOptions(BaseModel):
     cells: Annotated[str, Field(description='files of single robots, config/cells/*.yaml, in place of `robots`')] = ''
     shared: Annotated[bool, Field(description='one policy and one detector node serve all robots')] = False
     trainer: Annotated[bool, Field(description='train on what is collected, and act by what was learned')] = False
-    policy: Annotated[
-        Literal['scripted', 'learned', 'mixture', 'curriculum'], Field(description='of episodes nobody asked for')
-    ] = 'scripted'
+    policy: Annotated[PolicyName, Field(description='of episodes nobody asked for')] = 'scripted'
     curriculum: Annotated[str, Field(description='rules of the policy `curriculum`; empty: config/curriculum.yaml')] = (
         ''
     )

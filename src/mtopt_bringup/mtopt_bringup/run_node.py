@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from mtopt_bringup.cells import PolicyName
 from mtopt_bringup.graph import GraphOptions, Simulator, graph
 from mtopt_bringup.interruption import Interruption
 from mtopt_bringup.launcher import Launcher
@@ -50,7 +51,7 @@ def run(
         int, typer.Option(min=-1, help='For each robot to collect; -1: until Ctrl-C, 0: only on request.')
     ] = -1,
     policy: Annotated[
-        Literal['scripted', 'learned', 'mixture', 'curriculum'],
+        PolicyName,
         typer.Option(help='Who decides; a mixture is drawn per episode, a curriculum also chooses the task.'),
     ] = 'scripted',
     models: Annotated[

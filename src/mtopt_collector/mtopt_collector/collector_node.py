@@ -6,7 +6,6 @@ import queue
 import secrets
 import sys
 import threading
-import time
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,9 +15,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.callback_groups import ReentrantCallbackGroup
-from rclpy.subscription import Subscription
 from rclpy.task import Future
-from sensor_msgs.msg import CompressedImage
 from std_srvs.srv import Trigger
 
 from mtopt_collector.cadence import append_cadence
@@ -34,11 +31,11 @@ from mtopt_collector.collection import (
     State,
 )
 from mtopt_collector.curriculum import Chooser, load_curriculum
-from mtopt_collector.help_call import HelpCall, HelpCallError
+from mtopt_collector.help_call import HelpCall
+from mtopt_collector.help_requests_node import HelpRequests
 from mtopt_collector.practice import Practice, TaskPractice
 from mtopt_collector.robot_client_node import RobotClientNode
 from mtopt_collector.scheduler import Scheduler
-from mtopt_core.episode_bag import camera_topic
 from mtopt_core.label_store import DEFAULT_SOURCES, DETECTOR, HUMAN, SIMULATOR
 from mtopt_core.paths import DataFolder
 from mtopt_core.tasks import load_tasks
@@ -47,14 +44,13 @@ from mtopt_msgs.action import CollectEpisode
 from mtopt_node.conversions import header, outcomes_to_message
 from mtopt_node.node import ERROR, OK, WARN, run
 from mtopt_node.parameters import Parameter
-from mtopt_node.qos import EVENTS, LATCHED, OBSERVATIONS
+from mtopt_node.qos import EVENTS, LATCHED
 from mtopt_policy.policies import NAMES
 
 PAUSE_AFTER_FAILURE = 1.0
 STOP_TIMEOUT = 2.0
 IDLE_PERIOD = 0.1
 SETTLING = 0.5
-LISTENING = 1.0
 UNATTENDED_PERIOD = 5.0
 EVERLASTING = -1
 
@@ -137,8 +133,7 @@ class CollectorNode(RobotClientNode):
         self._running: Request | None = None
         self._image_age: float | None = None
         self._obstacle, self._held_up_at, self._needs_person_at = '', 0.0, 0.0
-        self._help = HelpCall(self.robot, self.value('help_command'), self._data)
-        self._help_requests = self.create_publisher(msg.HelpRequest, 'help', LATCHED)
+        self._help = HelpRequests(self, HelpCall(self.robot, self.value('help_command'), self._data), self._stopped)
         self._status = self.create_publisher(msg.CollectorStatus, 'status', LATCHED)
         self._outcomes = self.create_publisher(msg.TaskOutcomes, 'outcomes', EVENTS)
         self.create_service(Trigger, '~/pause', self._pause)
@@ -289,7 +284,7 @@ class CollectorNode(RobotClientNode):
         """Note that collecting is held up; when that has gone on for too long, a person is called."""
         self._held_up_at = self._held_up_at or self.now
         if self.now - self._held_up_at > self.value('patience'):
-            self._call_for_help(reason)
+            self._help.tell(reason)
 
     def _try_again_unattended(self) -> None:
         """After a row of failures, try again by itself where nobody can be in the arm's way: in a simulation."""
@@ -297,46 +292,6 @@ class CollectorNode(RobotClientNode):
         if self._collection.needs_person and self.value('simulated') and waited > UNATTENDED_PERIOD:
             self._collection.helped()
             self._announce(State.IDLE, '', '', '')
-
-    def _call_for_help(self, message: str) -> None:
-        """Call for a person, with what the cameras saw last; an empty message: nobody is needed any more."""
-        if message == self._help.message:
-            return
-        images = self._newest_images() if message else {}
-        try:
-            self._help.call(message, images)
-        except HelpCallError as error:
-            self.get_logger().error(str(error))
-        self._help_requests.publish(
-            msg.HelpRequest(
-                header=header(time.time_ns(), ''),
-                robot=self.robot,
-                needed=bool(message),
-                message=message,
-                images=[
-                    CompressedImage(header=header(time.time_ns(), name), format='jpeg', data=jpeg)
-                    for name, jpeg in images.items()
-                ],
-            )
-        )
-
-    def _newest_images(self) -> dict[str, bytes]:
-        """Return what each camera saw last, by name; latched, so that listening for a moment is enough."""
-        images: dict[str, bytes] = {}
-
-        def listen(camera: str) -> Subscription:
-            def take(message: CompressedImage) -> None:
-                images[camera] = bytes(message.data)
-
-            return self.create_subscription(CompressedImage, camera_topic(camera), take, OBSERVATIONS)
-
-        subscriptions = [listen(camera) for camera in self.cell.cameras]
-        deadline = self.now + LISTENING
-        while len(images) < len(subscriptions) and self.now < deadline and not self._stopped.wait(IDLE_PERIOD):
-            pass
-        for subscription in subscriptions:
-            self.destroy_subscription(subscription)
-        return images
 
     def _wanted(self) -> bool:
         """Return whether an episode nobody asked for is to be collected."""
@@ -378,7 +333,7 @@ class CollectorNode(RobotClientNode):
     def _keep(self, collected: Collected) -> msg.TaskOutcomes:
         """Note the episode's cadence and publish its outcomes; the detector publishes its own."""
         self._held_up_at = 0.0
-        self._call_for_help('')
+        self._help.tell('')
         append_cadence(self._data, collected, self._image_age, self.cell.step.duration)
         outcomes = outcomes_to_message(
             collected.outcomes, self.get_clock().now().nanoseconds, collected.info.episode_id, collected.source
@@ -413,7 +368,7 @@ class CollectorNode(RobotClientNode):
             self._needs_person_at = self.now
             request = f'{message}; then call {self.resolve_service_name("~/resume")}'
             self.report(WARN, f'needs a person: {request}')
-            self._call_for_help(request)
+            self._help.tell(request)
 
 
 def _practice_to_message(practice: TaskPractice) -> msg.TaskPractice:

@@ -10,10 +10,11 @@ from typing import Annotated
 
 import typer
 
+from mtopt_core.carriers import TransferError, carrier_to
 from mtopt_core.errors import MtoptError
 from mtopt_core.paths import DataFolder
 from mtopt_core.progress import progress_bar
-from mtopt_core.transfer import Receiver, Sender, TransferError, carrier_to
+from mtopt_core.transfer import Receiver, Sender
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, rich_markup_mode='markdown')
 

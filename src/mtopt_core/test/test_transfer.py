@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 import torch
 
-from mtopt_core import transfer
+from mtopt_core import carriers, transfer
+from mtopt_core.carriers import FolderCarrier, RsyncCarrier, TransferError
 from mtopt_core.checkpoint import Manifest, load_checkpoint, save_checkpoint
 from mtopt_core.configuration import CellConfiguration
 from mtopt_core.episode import Action, Episode, EpisodeInfo, Observation, Outcome, Step, Verdict
@@ -25,7 +26,7 @@ from mtopt_core.episode_bag import episode_ids, read_episode, write_episode
 from mtopt_core.images import encode_jpeg
 from mtopt_core.label_store import DETECTOR, LabelStore
 from mtopt_core.paths import DataFolder
-from mtopt_core.transfer import FolderCarrier, Receiver, RsyncCarrier, Sender, TransferError
+from mtopt_core.transfer import Receiver, Sender
 
 JPEG = encode_jpeg(np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8), 95)
 
@@ -200,7 +201,7 @@ def test_copying_goes_on_where_it_stopped_and_begins_anew_where_the_beginning_di
     source.write_bytes(bytes(range(256)) * 20_000)
     for begun in (source.read_bytes()[:2_000_001], b'something else' * 200_000):
         (tmp_path / '.target.partial').write_bytes(begun)
-        transfer._copy(source, target)
+        carriers._copy(source, target)
         assert target.read_bytes() == source.read_bytes()
         target.unlink()
 
