@@ -103,9 +103,8 @@ class EpisodeRecorder:
             self._images[name].append(message)
         elif name in LATCHED_TOPICS or name in REMEMBERED:
             self._remembered[name] = message
-        if self.info is not None and self._writer is not None:
+        if self.info is not None and self._writer is not None and self._writer.put(message):
             self._follow(name, message)
-            self._writer.put(message)
 
     def start(self, info: EpisodeInfo) -> Future[BagError | None]:
         """Start an episode's bag; what came before `info.stamp` does not belong to it.
@@ -123,8 +122,8 @@ class EpisodeRecorder:
         self._now = info.stamp or self._now
         self._write_info(info, PHASE_START, self._now)
         for message in self._forerunners(info.stamp):
-            self._follow(message.topic.removeprefix(f'/{self._robot}/'), message)
-            self._writer.put(message)
+            if self._writer.put(message):
+                self._follow(message.topic.removeprefix(f'/{self._robot}/'), message)
         return self._writer.opened
 
     def complete(self, steps: int) -> bool:

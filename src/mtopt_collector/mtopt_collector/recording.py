@@ -81,15 +81,16 @@ class EpisodeWriter:
         self.dropped = 0
         threading.Thread(target=self._run, name='bag writer', daemon=True).start()
 
-    def put(self, message: RawMessage) -> None:
-        """Queue a message; one that finds the queue full is dropped and counted. Never waits for the disk."""
+    def put(self, message: RawMessage) -> bool:
+        """Queue a message; return whether there was room, else it is dropped and counted. Never waits for the disk."""
         with self._changed:
             if self._waiting + len(message.cdr) > self._queue_bytes:
                 self.dropped += 1
-                return
+                return False
             self._queue.append(message)
             self._waiting += len(message.cdr)
             self._changed.notify()
+        return True
 
     def finish(self) -> Future[Written]:
         """Let the thread write what is queued and finish the bag; nothing may be put after this."""

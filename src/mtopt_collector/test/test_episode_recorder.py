@@ -124,6 +124,18 @@ def test_an_episode_that_lacks_an_image_of_a_step_is_an_abort(recorder):
     assert 'camera wrist of step 0' in ended.message
 
 
+def test_an_episode_whose_final_image_the_disk_was_too_slow_for_is_an_abort(tmp_path):
+    recorder = EpisodeRecorder(tmp_path, 'robot1', CAMERAS, RecordingConfiguration(), queue_bytes=10_000)
+    recorder.start(INFO)
+    for camera, jpeg in zip(CAMERAS, (bytes(20_000), b'jpeg'), strict=True):
+        recorder.take(camera_topic(camera), bytes(serialize(image_to_message(camera, SECOND, jpeg))))
+    recorder.take('observation', observation(SECOND))
+    assert recorder.dropped == 1
+    ended = recorder.checked(INFO)
+    assert ended.termination is Termination.ABORTED
+    assert 'final image of camera main' in ended.message
+
+
 def test_messages_are_not_taken_for_an_episode_after_its_end(recorder):
     recorder.start(INFO)
     path = recorder.finish(INFO).result(5).path
