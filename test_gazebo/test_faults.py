@@ -19,7 +19,8 @@ from mtopt_sim.errors import DivergedError, SimulationError
 from mtopt_sim.gazebo import classic_transport
 from mtopt_sim.gazebo.errors import TransportError
 from mtopt_sim.gazebo.installation import ROOT_ENVIRONMENT_VARIABLE
-from mtopt_sim.gazebo.simulation import Gain, Simulation
+from mtopt_sim.gazebo.joint_commands import Gain
+from mtopt_sim.gazebo.simulation import Simulation
 from mtopt_sim.gazebo.world import world_file, world_files
 from mtopt_sim.simulators import IMAGE_PERIOD
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import socket
+
 import numpy as np
 import pytest
+import zmq
 from google.protobuf import descriptor_pb2
 
+from mtopt_sim.gazebo import zmtp
 from mtopt_sim.gazebo.errors import TransportError
 from mtopt_sim.gazebo.framing import LARGEST, Frames, framed
 from mtopt_sim.gazebo.messages import Messages
@@ -64,3 +68,27 @@ def test_unknown_types_and_damaged_messages_are_named(messages, tmp_path):
     (tmp_path / 'torn.desc').write_bytes(b'\xff\xff\xff')
     with pytest.raises(TransportError, match='make gazebo-root'):
         Messages(tmp_path / 'torn.desc', 'demo')
+
+
+def test_zeromq_hears_what_is_spoken_to_it_by_hand():
+    messages = [[b'topic', b'', b'x' * 255], [b'y' * 256], [b'z' * 70_000, b'end']]
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as router:
+        port = router.bind_to_random_port('tcp://127.0.0.1')
+        with socket.create_connection(('127.0.0.1', port)) as connection:
+            connection.settimeout(10)
+            zmtp.introduce(connection, 'DEALER')
+            connection.sendall(b''.join(map(zmtp.message, messages)))
+            for message in messages:
+                assert router.poll(10_000)
+                assert router.recv_multipart()[1:] == message
+
+
+@pytest.mark.parametrize('answer', [b'HTTP/1.1 400 Bad Request\r\n'.ljust(64), b''])
+def test_whoever_does_not_speak_zeromq_is_named(answer):
+    with socket.create_server(('127.0.0.1', 0)) as listener, socket.create_connection(listener.getsockname()) as ours:
+        theirs, _ = listener.accept()
+        with theirs:
+            theirs.sendall(answer)
+            theirs.shutdown(socket.SHUT_WR)
+            with pytest.raises(OSError, match=r'no greeting of ZMTP 3|connection was closed'):
+                zmtp.introduce(ours, 'DEALER')

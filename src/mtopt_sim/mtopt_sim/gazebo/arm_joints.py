@@ -6,9 +6,10 @@ import numpy as np
 
 from mtopt_core.description.parts import Arm, Joint, Motion
 from mtopt_core.kinematics import rotation_from_rpy
+from mtopt_sim.gazebo.joint_commands import Gain
 from mtopt_sim.gazebo.models import FINGER_D_GAIN, FINGER_STIFFNESS, STIFFNESS, joint_zeros, link_poses
 from mtopt_sim.gazebo.poses import pose_of
-from mtopt_sim.gazebo.simulation import Gain, Simulation
+from mtopt_sim.gazebo.simulation import Simulation
 
 
 class ArmJoints:
@@ -43,7 +44,7 @@ class ArmJoints:
         Args:
             simulation: Where the arm stands.
             near: Where it was sent, `(7,)` rad: of angles that differ by whole turns the nearest is meant.
-            before: One step of the physics ago.
+            before: One interval ago.
         """
         angles = []
         for joint in self._revolute:
@@ -60,7 +61,7 @@ class ArmJoints:
         return self.link(simulation, self._tip_joint.parent) @ _origin(self._tip_joint)
 
     def link(self, simulation: Simulation, name: str, before: bool = False) -> np.ndarray:
-        """Return the pose `(4, 4)` of a link in the base frame, now or one step of the physics ago."""
+        """Return the pose `(4, 4)` of a link in the base frame, now or one interval ago."""
         pose = simulation.pose(f'{self._arm.name}::{name}', before)
         return pose if pose is not None else self._start_poses[name]
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from mtopt_core.description.parts import Cloth
 from mtopt_sim.cloth import strips_of
+from mtopt_sim.gazebo.joint_commands import Gain
 from mtopt_sim.gazebo.models import hinge_names, strip_names
-from mtopt_sim.gazebo.simulation import Gain, Simulation
+from mtopt_sim.gazebo.simulation import Simulation
 from mtopt_sim.grasping import Body
 
 SHAPING_STIFFNESS = 0.15

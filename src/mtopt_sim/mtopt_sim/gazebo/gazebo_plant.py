@@ -91,9 +91,9 @@ class GazeboPlant:
 
     @property
     def joint_velocities(self) -> np.ndarray:
-        """Arm joints base to tip, `(7,)` rad/s, over the last step of the physics."""
+        """Arm joints base to tip, `(7,)` rad/s, over the last step of the physics, or a few where one is lost."""
         before = self._arm.positions(self._running, self._arm_goal, before=True)
-        return (self.joint_positions - before) / (TIME_STEP_NS / 1e9)
+        return (self.joint_positions - before) / self._running.interval
 
     @property
     def gripper_width(self) -> float:
@@ -147,7 +147,6 @@ class GazeboPlant:
         """Put the arm, its gripper open, and objects into place, at rest; the others wait where no camera looks."""
         simulation = self._running
         simulation.reset()
-        simulation.step(1)
         self._finger_goal = self._table.arm.finger_open
         self._arm_goal = np.array(self._table.arm.home)
         simulation.command(self._arm.targets(self._arm_goal, self._finger_goal), self._arm.gains)

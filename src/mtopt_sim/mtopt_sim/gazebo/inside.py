@@ -101,7 +101,7 @@ def start_server(world: str, with_display: bool, log: int) -> subprocess.Popen[b
 
 
 def open_socket(request: dict[str, str | int]) -> socket.socket:
-    """Make a socket of this network: connected, listening, or for sending to a multicast group."""
+    """Make a socket of this network: connected, listening, or for sending to a multicast group or hearing one."""
     if request['do'] == 'connect':
         return socket.create_connection((LOOPBACK, int(request['port'])), timeout=2.0)
     if request['do'] == 'listen':
@@ -109,6 +109,14 @@ def open_socket(request: dict[str, str | int]) -> socket.socket:
     made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     made.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(LOOPBACK))
     made.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 1)
+    if request['do'] == 'join':
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        group = str(request['group'])
+        made.bind((group, int(request['port'])))
+        made.setsockopt(
+            socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton(group) + socket.inet_aton(LOOPBACK)
+        )
     return made
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -18,7 +19,8 @@ from mtopt_sim.gazebo import inside
 from mtopt_sim.gazebo.errors import TransportError
 from mtopt_sim.gazebo.installation import Installation
 
-START_TIMEOUT = 60.0
+START_TIMEOUT, END_TIME = 60.0, 8.0
+"""s of wall time."""
 LOG_READ, LOG_TAIL = 1 << 16, 6
 """Bytes of the log's end that are looked at, and lines of it that are told."""
 NO_NAMESPACES = (
@@ -79,7 +81,7 @@ class Server:
         """End the server and everything started with it."""
         self._control.close()
         try:
-            self._process.wait(8)
+            self._process.wait(END_TIME)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -119,11 +121,19 @@ class Server:
         """
         return self._ask({'do': 'multicast'})
 
+    def group_member(self, group: str, port: int) -> socket.socket:
+        """Return a UDP socket that hears a multicast group of the server's network.
+
+        Raises:
+            TransportError: The server is gone.
+        """
+        return self._ask({'do': 'join', 'group': group, 'port': port})
+
     def _ask(self, request: Mapping[str, str | int]) -> socket.socket:
         try:
             self._control.sendall(json.dumps(request).encode() + b'\n')
         except OSError:
-            raise TransportError(f"Gazebo's server has ended{self.last_words()}") from None
+            raise self._gone() from None
         return self._answer()
 
     def _answer(self) -> socket.socket:
@@ -132,15 +142,23 @@ class Server:
             while not answer.endswith(b'\n'):
                 data, received, _, _ = socket.recv_fds(self._control, 4096, 1)
                 if not data:
-                    raise TransportError(f"Gazebo's server did not stay{self.last_words()}")
+                    raise self._gone()
                 answer += data
                 descriptors += received
+        except ConnectionError:
+            raise self._gone() from None
         except OSError as error:
             raise TransportError(f"Gazebo's server does not answer: {error}{self.last_words()}") from None
         problem = json.loads(answer).get('error')
         if problem:
             raise TransportError(f'{problem}{self.last_words()}')
         return socket.socket(fileno=descriptors[0]) if descriptors else self._control
+
+    def _gone(self) -> TransportError:
+        """Return what is to be said of a server that has closed its socket; it says all of its last words first."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(END_TIME)
+        return TransportError(f"Gazebo's server has ended{self.last_words()}")
 
     def last_words(self) -> str:
         """Return the end of what the server, or who should have started it, has printed, as a message goes on."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,11 +13,11 @@ from mtopt_core.description.parts import CellTable
 from mtopt_sim.errors import SimulationError
 from mtopt_sim.gazebo.classic_transport import ClassicTransport, Feed
 from mtopt_sim.gazebo.errors import TransportError
-from mtopt_sim.gazebo.ign_transport import IgnPublisher
 from mtopt_sim.gazebo.installation import find_installation
+from mtopt_sim.gazebo.joint_commands import Gain, JointCommands
 from mtopt_sim.gazebo.messages import Messages
-from mtopt_sim.gazebo.models import LINK, hinge_names, joint_zeros
-from mtopt_sim.gazebo.poses import from_quaternion, pose_of
+from mtopt_sim.gazebo.models import LINK, PLATE, hinge_names, joint_zeros
+from mtopt_sim.gazebo.places import Places, nanoseconds
 from mtopt_sim.gazebo.sdf import rpy
 from mtopt_sim.gazebo.server import Server
 from mtopt_sim.gazebo.world import LAMP, TIME_STEP_NS, WORLD, world_file, world_files
@@ -27,18 +26,10 @@ from mtopt_sim.gazebo.world import LAMP, TIME_STEP_NS, WORLD, world_file, world_
 START_TIMEOUT, TOPIC_TIMEOUT, STEP_TIMEOUT = 180.0, 30.0, 60.0
 CONTACT_TIMEOUT, CONTACT_AGE = 0.03, 200_000_000
 """s of wall time, and ns of simulated time."""
-COMMAND_PAUSE, PLACE_PAUSE = 0.002, 0.01
-"""s of wall time that joint commands and poses get to arrive: they travel apart from the order to step."""
+PLACE_PAUSE = 0.01
+"""s of wall time that poses get to arrive: they travel apart from the order to step."""
 
 _RGB8 = 3
-
-
-@dataclass(frozen=True)
-class Gain:
-    """How hard a joint is drawn to its target: proportional (N m/rad or N/m) and derivative gain."""
-
-    proportional: float
-    derivative: float = 0.0
 
 
 class Simulation:
@@ -51,9 +42,6 @@ class Simulation:
         period: Between two images of a camera, s.
         files: What `world_files` writes for a world that is run instead of this cell's.
         display: Whether cameras can render.
-
-    Attributes:
-        time: Simulated time, ns.
 
     Raises:
         SimulationError: Gazebo is not there, or the world lacks what the cell needs.
@@ -68,15 +56,12 @@ class Simulation:
         files: Mapping[str, str] | None = None,
         display: bool = True,
     ) -> None:
-        self.time = 0
-        self._told: dict[str, Any] = {}
-        self._told_before: dict[str, Any] = {}
         self._arm = table.arm.name
         self._joints = {self._arm: tuple(joint_zeros(table.arm))}
         if table.cloth is not None:
             self._joints[table.cloth.name] = tuple(hinge_names(table.cloth))
         self._image_size = image_size
-        self._publishers: dict[str, IgnPublisher] = {}
+        self._commands: dict[str, JointCommands] = {}
         self._transport: ClassicTransport | None = None
         self._server: Server | None = None
         try:
@@ -91,16 +76,16 @@ class Simulation:
         installation = find_installation()
         self._messages = Messages(installation.classic_messages, 'gazebo.msgs')
         ignition = Messages(installation.ignition_messages, 'ignition.msgs')
-        self._command_type = ignition.type('JointCmd')
         self._server = Server(installation, files, world_file(table), display)
         self._transport = transport = ClassicTransport(self._server, self._messages, WORLD, START_TIMEOUT)
-        for model in self._joints:
-            self._publishers[model] = IgnPublisher(self._server, ignition, f'/{model}/joint_cmd', 'JointCmd')
+        for model, joints in self._joints.items():
+            self._commands[model] = JointCommands(self._server, ignition, model, joints)
         self._control = transport.advertise('world_control', 'WorldControl')
         self._move = transport.advertise('pose/modify', 'Pose')
         self._paint = transport.advertise('visual', 'Visual')
         self._light = transport.advertise('light/modify', 'Light')
-        self._poses = transport.feed('pose/local/info', 'PosesStamped')
+        standing = [one.name for one in table.cameras if one.link == table.arm.base]
+        self._places = Places(transport, self._messages, [self._arm, PLATE, *table.object_names, *standing])
         self._contacts = transport.feed('physics/contacts', 'Contacts')
         mounts = {one.name: f'{self._arm}/{one.link}' for one in table.cameras if one.link != table.arm.base}
         self._images: dict[str, Feed] = {
@@ -126,16 +111,21 @@ class Simulation:
         transport = self._open_transport
         topics = ('world_control', 'pose/modify', 'light/modify')
         transport.wait_for(
-            lambda: all(map(transport.subscribed, topics)) and self._poses.published and self._contacts.published,
+            lambda: all(map(transport.subscribed, topics)) and self._places.published and self._contacts.published,
             deadline,
             'the server does not offer the topics of Gazebo 11',
         )
         deadline = time.monotonic() + TOPIC_TIMEOUT
-        for model, publisher in self._publishers.items():
-            while not publisher.subscribed:
+        for model, commands in self._commands.items():
+            while not commands.connected(0.05):
                 if time.monotonic() > deadline:
                     raise TransportError(f'the world has no model {model!r} with joints; is it the one mtopt wrote?')
                 transport.pump(0.05)
+
+    @property
+    def time(self) -> int:
+        """Simulated time, ns."""
+        return self._places.time
 
     @property
     def _open_transport(self) -> ClassicTransport:
@@ -145,10 +135,10 @@ class Simulation:
 
     def close(self) -> None:
         """End the server."""
-        for part in (*self._publishers.values(), self._transport, self._server):
+        for part in (*self._commands.values(), self._transport, self._server):
             if part is not None:
                 part.close()
-        self._publishers = {}
+        self._commands = {}
         self._transport = self._server = None
 
     def check(self) -> None:
@@ -167,50 +157,40 @@ class Simulation:
         Raises:
             TransportError: The server does not carry them out.
         """
-        target = self.time + count * TIME_STEP_NS
         self._control(self._messages.new('WorldControl', multi_step=count))
-        deadline = time.monotonic() + STEP_TIMEOUT
+        self._await_steps(count)
+
+    def _await_steps(self, count: int) -> None:
+        target = self.time + count * TIME_STEP_NS
         self._open_transport.wait_for(
-            lambda: self._followed() >= target,
-            deadline,
+            lambda: self._places.follow() >= target,
+            time.monotonic() + STEP_TIMEOUT,
             f'{count} steps were not carried out within {STEP_TIMEOUT:g} s',
             lambda: f'the clock stands at {self.time} ns instead of {target} ns',
         )
 
     def reset(self) -> None:
-        """Put every model where the world has it, at rest, from the next step on; the clock goes on."""
+        """Put every model where the world has it, at rest, in a step of the physics that Gazebo makes for it by itself.
+
+        Raises:
+            TransportError: The server does not carry it out.
+        """
         control = self._messages.new('WorldControl')
         control.reset.model_only = True
         self._control(control)
-        time.sleep(PLACE_PAUSE)
+        self._await_steps(1)
 
     def command(
         self, targets: Mapping[str, float], gains: Mapping[str, Gain] | None = None, model: str | None = None
     ) -> None:
-        """Draw joints to positions, in Gazebo's terms.
+        """Draw joints to positions from the next step on; `JointCommands.give` says how, and what it raises.
 
         Args:
             targets: rad or m, by joint.
             gains: By joint; none leaves them as they are.
             model: Whose joints; none: the arm's.
-
-        Raises:
-            SimulationError: There is no such joint; nothing is sent.
         """
-        owner = model or self._arm
-        known = self._joints[owner]
-        for joint in targets:
-            if joint not in known:
-                raise SimulationError(f'the {owner} has no joint {joint!r}; known: {", ".join(known)}')
-        for joint, target in targets.items():
-            message = self._command_type(name=f'{owner}::{joint}')
-            message.position.target_optional.data = target
-            if gains is not None:
-                message.position.p_gain_optional.data = gains[joint].proportional
-                message.position.d_gain_optional.data = gains[joint].derivative
-                message.position.i_gain_optional.data = 0.0
-            self._publishers[owner].publish(message)
-        time.sleep(COMMAND_PAUSE)
+        self._commands[model or self._arm].give(targets, gains, STEP_TIMEOUT)
 
     def place(self, poses: Mapping[str, np.ndarray]) -> None:
         """Put models at poses `(4, 4)` from the next step on; velocities stay as they are."""
@@ -237,17 +217,13 @@ class Simulation:
         self._light(message)
 
     def pose(self, name: str, before: bool = False) -> np.ndarray | None:
-        """Return where something is, `(4, 4)`: a model in the world's frame, a link in its model's.
+        """Return where something is, or was an `interval` ago; `Places.pose` says more."""
+        return self._places.pose(name, before)
 
-        Args:
-            name: `model` or `model::link`.
-            before: Where it was one step of the physics ago.
-
-        Returns:
-            None for what has not moved since the server started.
-        """
-        told = (self._told_before if before else self._told).get(name)
-        return None if told is None else _pose_matrix(told)
+    @property
+    def interval(self) -> float:
+        """Time between the last two places that are known, s."""
+        return self._places.interval
 
     def image(self, camera: str) -> np.ndarray:
         """Return what a camera sees now, `(S, S, 3) uint8`; the clock must be at a multiple of the cameras' period.
@@ -290,7 +266,7 @@ class Simulation:
     def _message_of_now(self, feed: Feed, kind: str, complaint: str) -> Any:
         def newest() -> str:
             message = self._newest(feed, kind, 0)
-            return 'nothing came at all' if message is None else f'the newest is of {_nanoseconds(message.time)} ns'
+            return 'nothing came at all' if message is None else f'the newest is of {nanoseconds(message.time)} ns'
 
         self._open_transport.wait_for(
             lambda: self._newest(feed, kind, self.time) is not None,
@@ -307,22 +283,7 @@ class Simulation:
         if not feed.received:
             return None
         message = self._messages.parse(kind, feed.received[-1])
-        return message if _nanoseconds(message.time) >= earliest else None
-
-    def _followed(self) -> int:
-        """Take in where things have moved to; return the time of it, ns."""
-        while self._poses.received:
-            message = self._messages.parse('PosesStamped', self._poses.received.popleft())
-            stamp = _nanoseconds(message.time)
-            if stamp > self.time:
-                self.time = stamp
-                self._told_before.update(self._told)
-            self._told.update((pose.name, pose) for pose in message.pose)
-        return self.time
-
-
-def _nanoseconds(stamp: Any) -> int:
-    return int(stamp.sec * 1_000_000_000 + stamp.nsec)
+        return message if nanoseconds(message.time) >= earliest else None
 
 
 def _fill_pose(message: Any, pose: np.ndarray) -> None:
@@ -334,8 +295,3 @@ def _fill_pose(message: Any, pose: np.ndarray) -> None:
     orientation.x = float(sr * cp * cy - cr * sp * sy)
     orientation.y = float(cr * sp * cy + sr * cp * sy)
     orientation.z = float(cr * cp * sy - sr * sp * cy)
-
-
-def _pose_matrix(message: Any) -> np.ndarray:
-    position, turn = message.position, message.orientation
-    return pose_of((position.x, position.y, position.z), from_quaternion(turn.w, turn.x, turn.y, turn.z))
