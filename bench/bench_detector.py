@@ -91,9 +91,9 @@ def measure(
     """Print the figures of a detector trained by `mtopt detector train`, on all test episodes, beside the bars."""
     torch.set_num_threads(1)
     path = find_checkpoint(checkpoint)
-    size = load_manifest(path, DetectorManifest).network.image_size
-    title = f'{path.name}, {size} px'
-    show_bars(measure_on(path, Pool(folder / 'test', size), KNOWN, title), title)
+    looks = load_manifest(path, DetectorManifest).network.looks
+    title = f'{path.name}, {looks.image_size} px'
+    show_bars(measure_on(path, Pool(folder / 'test', looks), KNOWN, title), title)
 
 
 @app.command()

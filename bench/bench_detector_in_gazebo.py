@@ -41,7 +41,7 @@ def main(
     """Print the figures of every task in both simulators, and their means by skill side by side."""
     prepare()
     path = find_checkpoint(checkpoint)
-    size = load_manifest(path, DetectorManifest).network.image_size
+    looks = load_manifest(path, DetectorManifest).network.looks
     table = Table(
         'skill', 'simulator', *FIGURES.values(), title=f'{path.name}, {episodes} episodes, means of the tasks'
     )
@@ -49,7 +49,7 @@ def main(
     for simulator in SIMULATORS:
         with progress_bar(simulator) as report:
             fill(folder / simulator, simulator, episodes, SEED, simulator=simulator, report=report)
-        measured[simulator] = measure_on(path, Pool(folder / simulator, size), KNOWN, simulator)
+        measured[simulator] = measure_on(path, Pool(folder / simulator, looks), KNOWN, simulator)
     for skill in KNOWN.skills:
         for simulator in SIMULATORS:
             tasks = {task: measured[simulator][task] for task in KNOWN.of_skill(skill)}

@@ -40,8 +40,8 @@ def main(
     """Print what the detector knows of the new tasks, and what the old episodes gain."""
     torch.set_num_threads(1)
     newest = find_checkpoint(start)
-    size = load_manifest(newest, DetectorManifest).network.image_size
-    pool, test = Pool(folder / 'pool', size), Pool(folder / 'test', size)
+    looks = load_manifest(newest, DetectorManifest).network.looks
+    pool, test = Pool(folder / 'pool', looks), Pool(folder / 'test', looks)
     measure_on(newest, test, KNOWN, 'the twelve tasks, before')
     labeller = Labeller(pool, folder / f'later-{seed}', ALL)
     labeller.draw(asked, np.random.default_rng(seed), KNOWN.names)
@@ -78,7 +78,7 @@ def _train(labeller: Labeller, start: Path, steps: int, seed: int, stage: str) -
     done = newest_checkpoint(folder)
     if done is not None:
         return done
-    network = load_manifest(start, DetectorManifest).network.model_copy(update={'tasks': len(ALL)})
+    network = load_manifest(start, DetectorManifest).network.of_tasks(ALL)
     dataset = load_dataset(labeller.data, ALL, [HUMAN], network)
     training = TrainingConfiguration(steps=steps, seed=seed, learning_rate=1e-3)
     with progress_bar(stage) as report:

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from mtopt_core.catalogue import Catalogue
 from mtopt_core.checkpoint import new_version
-from mtopt_core.configuration import DETECTOR_CAMERAS
+from mtopt_core.configuration import DETECTOR_CAMERAS, load_cell
 from mtopt_core.episode_bag import read_episode
 from mtopt_core.images import decode_square
 from mtopt_core.paths import DataFolder
@@ -44,6 +44,7 @@ def main(
     ] = None,
     episodes: Annotated[int, typer.Option(help='Episodes to relabel.')] = 1000,
     image_size: Annotated[int, typer.Option(help="Side of the detector's images, px.")] = 64,
+    whole: Annotated[bool, typer.Option('--whole', help='A detector that looks at whole pictures alone.')] = False,
     recorded: Annotated[int, typer.Option(help='Side of simulated images, px.')] = 128,
     rounds: Annotated[int, typer.Option(help='Times each is timed.')] = 5,
 ) -> None:
@@ -56,9 +57,10 @@ def main(
         catalogue.refresh()
         rows = catalogue.episodes()
         ids = [row.episode_id for row in rows]
-        images = FinalImages(data, DETECTOR_CAMERAS, image_size)
+        small = DetectorConfiguration.small(len(TASKS)).model_copy(update={'image_size': image_size})
+        configuration = small.of_tasks(TASKS).looking_at({} if whole else load_cell().regions)
+        images = FinalImages(data, configuration.looks)
         images.read({row.episode_id: row.path for row in rows})
-        configuration = DetectorConfiguration.small(len(TASKS)).model_copy(update={'image_size': image_size})
         network, precision = SuccessDetector(configuration).eval(), Precision.of_this_machine()
         detectors = (_detector(network, number) for number in count())
         pixels, present = images.images(ids[:BATCH]), images.present(ids[:BATCH])
@@ -74,7 +76,14 @@ def main(
             rounds,
             'cached',
         )
-        Console().print(rates_table(f'{len(ids)} episodes, 3 views, {image_size} px', 'sets/s', len(ids), seconds))
+        Console().print(
+            rates_table(
+                f'{len(ids)} episodes, {images.looks.shape[0]} looks at 3 views, {image_size} px',
+                'sets/s',
+                len(ids),
+                seconds,
+            )
+        )
         print(f'limit {LIMIT} sets/s')
 
         some = dict(islice(((row.episode_id, row.path) for row in rows), DECODED))
@@ -85,7 +94,7 @@ def main(
             folder = data.root / f'uncached-{next(numbers)}'
             folder.mkdir()
             (folder / 'bags').symlink_to(data.bags)
-            fresh = FinalImages(DataFolder(folder), DETECTOR_CAMERAS, image_size)
+            fresh = FinalImages(DataFolder(folder), configuration.looks)
             fresh.read(some)
             return folder, fresh
 

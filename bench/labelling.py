@@ -7,25 +7,27 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from detector_data import ALL, IMAGE_SIZE, outcomes_of, read_truth
+from detector_data import ALL, outcomes_of, read_truth
 
 from mtopt_core.catalogue import Catalogue, Row
+from mtopt_core.configuration import load_cell
 from mtopt_core.label_store import HUMAN, LabelStore
 from mtopt_core.paths import DataFolder
 from mtopt_core.progress import progress_bar
 from mtopt_core.tasks import TaskSet
 from mtopt_success_detector.final_images import FinalImages
 from mtopt_success_detector.judging import Judgements
+from mtopt_success_detector.looks import Looks
 from mtopt_success_detector.network import DetectorConfiguration
 from mtopt_success_detector.review_queue import questions
 from mtopt_success_detector.splits import Split, splits_of
 
-CONFIGURATION = DetectorConfiguration.small(len(ALL)).model_copy(update={'image_size': IMAGE_SIZE})
+CONFIGURATION = DetectorConfiguration.small(len(ALL)).of_tasks(ALL).looking_at(load_cell().regions)
 
 
 def configuration(tasks: TaskSet) -> DetectorConfiguration:
-    """Return the network that is measured: three views, 128 px."""
-    return CONFIGURATION.model_copy(update={'tasks': len(tasks)})
+    """Return the network that is measured: three views of 64 px, whole and of the regions."""
+    return CONFIGURATION.of_tasks(tasks)
 
 
 class Pool:
@@ -33,7 +35,7 @@ class Pool:
 
     Args:
         root: The data folder.
-        image_size: Side of the detector's images, px.
+        looks: What the detector sees of them.
 
     Attributes:
         rows: The episodes.
@@ -41,13 +43,13 @@ class Pool:
         truth: What is true of each, by id and task.
     """
 
-    def __init__(self, root: Path, image_size: int = IMAGE_SIZE) -> None:
+    def __init__(self, root: Path, looks: Looks = CONFIGURATION.looks) -> None:
         self.root = root
         catalogue = Catalogue(DataFolder(root))
         with progress_bar(f'Cataloguing {root.name}') as report:
             catalogue.refresh(report)
         self.rows: list[Row] = catalogue.episodes()
-        self.final_images = FinalImages(DataFolder(root), CONFIGURATION.views, image_size)
+        self.final_images = FinalImages(DataFolder(root), looks)
         with progress_bar(f'Reading {root.name}') as report:
             self.final_images.read({row.episode_id: row.path for row in self.rows}, report)
         self.truth = read_truth(root)

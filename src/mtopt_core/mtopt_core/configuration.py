@@ -1,4 +1,4 @@
-"""The cell's configuration: step, limits, cameras, recording. Validated once, stored in every bag."""
+"""The cell's configuration: step, limits, cameras, recording, regions. Validated once, stored in every bag."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mtopt_core.errors import ConfigurationError
 from mtopt_core.paths import shipped
+from mtopt_core.regions import Regions, goes_round
 
 Positive = Annotated[float, Field(gt=0)]
 Point = tuple[float, float, float]
@@ -90,12 +91,34 @@ def _default_cameras() -> dict[str, CameraConfiguration]:
 
 
 class CellConfiguration(_Model):
-    """Everything of one cell that bags, nodes and learner must agree on."""
+    """Everything of one cell that bags, nodes and learner must agree on.
+
+    Attributes:
+        step: One step of the arm.
+        limits: What every command to the arm obeys.
+        cameras: By name.
+        recording: How episodes are recorded.
+        regions: What the success detector looks at rectified, by skill and camera; a skill without one is judged by
+            whole pictures.
+    """
 
     step: StepConfiguration = StepConfiguration()
     limits: LimitConfiguration = LimitConfiguration()
     cameras: dict[str, CameraConfiguration] = Field(default_factory=_default_cameras)
     recording: RecordingConfiguration = RecordingConfiguration()
+    regions: Regions = Field(default_factory=dict)
+
+    @model_validator(mode='after')
+    def _regions_of_cameras(self) -> CellConfiguration:
+        """Let no region be of a camera there is not, or have corners that do not go round it."""
+        for skill, by_camera in self.regions.items():
+            unknown = by_camera.keys() - self.cameras.keys()
+            if unknown:
+                raise ValueError(f'region {skill} has no camera {", ".join(sorted(unknown))} to be seen by')
+            crooked = [camera for camera, corners in by_camera.items() if not goes_round(corners)]
+            if crooked:
+                raise ValueError(f'the corners of region {skill} do not go round it in {", ".join(crooked)}')
+        return self
 
 
 def load_cell(path: Path | None = None) -> CellConfiguration:

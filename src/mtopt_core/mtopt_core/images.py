@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
@@ -128,6 +129,24 @@ def encode_jpeg(rgb: np.ndarray, quality: int) -> bytes:
         raise ImageError(f'a JPEG needs an (H, W, 3) uint8 image, got {rgb.shape} {rgb.dtype}')
     _, jpeg = cv2.imencode('.jpg', cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, quality))
     return jpeg.tobytes()
+
+
+def write_picture(path: Path, rgb: np.ndarray) -> None:
+    """Write an image for people to look at.
+
+    Args:
+        path: Ends in .png or .jpg; its folder exists.
+        rgb: `(H, W, 3) uint8`.
+
+    Raises:
+        ImageError: It cannot be written there.
+    """
+    try:
+        written = cv2.imwrite(str(path), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+    except cv2.error as error:
+        raise ImageError(f'{path} cannot be written: {error.err}; end it in .png or .jpg') from None
+    if not written:
+        raise ImageError(f'{path} cannot be written; does its folder exist?')
 
 
 def decode_jpeg(data: bytes) -> np.ndarray:

@@ -6,14 +6,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
-import cv2
 import numpy as np
 import typer
 
 from mtopt_core.configuration import CAMERAS
 from mtopt_core.description.cell_table import CELL, LEFT_BIN
-from mtopt_core.images import crop_resize
-from mtopt_sim.errors import SimulationError
+from mtopt_core.images import crop_resize, write_picture
 from mtopt_sim.simulators import SimulatorName, new_cell
 
 # Rendered this many times larger and averaged down, which smooths the edges.
@@ -37,10 +35,5 @@ def picture(
         cell.reset(seed, LEFT_BIN, holding=True)
         main, wrist, left, right = (crop_resize(cell.render(camera), size) for camera in CAMERAS)
     sheet = np.vstack([np.hstack([main, wrist]), np.hstack([left, right])])
-    try:
-        written = cv2.imwrite(str(out), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
-    except cv2.error as error:
-        raise SimulationError(f'{out} cannot be written: {error.err}; end it in .png or .jpg') from None
-    if not written:
-        raise SimulationError(f'{out} cannot be written; does its folder exist?')
+    write_picture(out, sheet)
     typer.echo(f'{out}: {sheet.shape[1]} x {sheet.shape[0]} px, scene {seed} in {sim}')

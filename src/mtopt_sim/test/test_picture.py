@@ -3,7 +3,7 @@ from __future__ import annotations
 import cv2
 import pytest
 
-from mtopt_sim.errors import SimulationError
+from mtopt_core.errors import ImageError
 from mtopt_sim.picture import picture
 
 
@@ -18,5 +18,5 @@ def test_the_picture_shows_four_views(tmp_path):
 
 @pytest.mark.parametrize('name', ['cell.nonsense', 'nowhere/cell.png'])
 def test_a_picture_that_cannot_be_written_is_named(tmp_path, name):
-    with pytest.raises(SimulationError, match='cannot be written'):
+    with pytest.raises(ImageError, match='cannot be written'):
         picture(tmp_path / name, size=32)

@@ -48,6 +48,31 @@ class BalancedBatches:
         return rows, (weights / weights.sum()).astype(np.float32)
 
 
+FOREIGN = 0.15
+"""Share of the images of other skills' looks that are shown: enough to learn that nothing was placed in a lift."""
+
+
+def show(present: np.ndarray, own_look: np.ndarray, dropout: float, rng: np.random.Generator) -> np.ndarray:
+    """Choose the images to learn from: some of those an episode is judged by, and few of the others.
+
+    Args:
+        present: `(B, L, V) bool`, which images there are.
+        own_look: `(B,) int`, the look that shows whether the episode's skill succeeded.
+        dropout: Share of its views to hide.
+        rng: Source of the choice.
+
+    Returns:
+        `(B, L, V) bool`, at least one of each episode's own look, if there is one.
+    """
+    rows = np.arange(len(present))
+    own = present[rows, own_look]
+    kept = drop_views(own, dropout, rng)
+    # With one look nothing is drawn for others.
+    shown = present & (rng.random(present.shape) < FOREIGN) if present.shape[1] > 1 else np.zeros_like(present)
+    shown[rows, own_look] = own & kept
+    return shown
+
+
 def drop_views(present: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
     """Hide views at random, never an episode's last one, so that any subset of the cameras will do.
 

@@ -8,9 +8,13 @@ from typing import Annotated, Literal
 import numpy as np
 import typer
 
+from mtopt_core.catalogue import Catalogue
 from mtopt_core.checkpoint import find_checkpoint, load_manifest
 from mtopt_core.command_options import TasksFile
-from mtopt_core.errors import ConfigurationError
+from mtopt_core.configuration import load_cell
+from mtopt_core.episode_bag import read_final
+from mtopt_core.errors import BagError, ConfigurationError
+from mtopt_core.images import write_picture
 from mtopt_core.label_store import HUMAN
 from mtopt_core.paths import DataFolder
 from mtopt_core.progress import progress_bar
@@ -21,6 +25,7 @@ from mtopt_success_detector.grader import Grader, load_detector
 from mtopt_success_detector.manifest import DetectorManifest, ThresholdRule, TrainingConfiguration
 from mtopt_success_detector.model_card import save_anew
 from mtopt_success_detector.network import DetectorConfiguration
+from mtopt_success_detector.regions_picture import picture_of_regions
 from mtopt_success_detector.splits import Split
 from mtopt_success_detector.tables import show_metrics
 from mtopt_success_detector.trainer import train_detector
@@ -43,6 +48,9 @@ Checkpoint = Annotated[
 ]
 FalsePositiveRate = Annotated[
     float, typer.Option(help='Share of the failures that may pass as success.', min=0.0001, max=0.5)
+]
+CellFile = Annotated[
+    Path | None, typer.Option(help="The cell's configuration, whose regions it looks at; config/cell.yaml by default.")
 ]
 Unsure = Annotated[float, typer.Option(help='Largest share of verdicts that may be unsure.', min=0, max=0.5)]
 
@@ -71,6 +79,7 @@ def train(
     false_positive_rate: FalsePositiveRate = RULE.false_positive_rate,
     unsure: Unsure = RULE.unsure,
     seed: Annotated[int, typer.Option(help='Of everything random.', min=0)] = 0,
+    cell_file: CellFile = None,
     tasks_file: TasksFile = TASKS_FILE,
 ) -> None:
     """Train a detector on labelled final images and measure it on held-out episodes.
@@ -81,10 +90,10 @@ def train(
     tasks = load_tasks(tasks_file)
     begin = find_checkpoint(start) if start else None
     if begin is not None:
-        configuration = load_manifest(begin, DetectorManifest).network.model_copy(update={'tasks': len(tasks)})
+        configuration = load_manifest(begin, DetectorManifest).network.of_tasks(tasks)
     else:
         presets = {'small': DetectorConfiguration.small, 'paper': DetectorConfiguration.paper}
-        configuration = presets[preset](len(tasks))
+        configuration = presets[preset](len(tasks)).of_tasks(tasks).looking_at(load_cell(cell_file).regions)
     if image_size is not None:
         configuration = configuration.model_copy(update={'image_size': image_size})
     with progress_bar('Reading bags') as report:
@@ -163,6 +172,31 @@ def threshold(
         )
     print(f'{path}: the weights of {before.version} with new thresholds')
     show_metrics(manifest.held_out, manifest)
+
+
+@app.command(epilog='Example: `mtopt detector regions --bags data --out regions.png`')
+def regions(
+    bags: Bags,
+    out: Annotated[Path, typer.Option(help='The picture to write, .png or .jpg.')],
+    episode: Annotated[str, typer.Option(help='Whose final images to take; by default the newest.')] = '',
+    cell_file: CellFile = None,
+) -> None:
+    """Show what the detector looks at: the regions of the cell's configuration, outlined and rectified.
+
+    Measure the corners of a flat square around whatever shows that a skill succeeded in a picture of each camera, as
+    shares of the picture, write them to the cell's configuration, and look whether they fit.
+    """
+    looked_at = load_cell(cell_file).regions
+    if not looked_at:
+        raise ConfigurationError(f'{cell_file or "config/cell.yaml"} has no regions: all skills have whole pictures')
+    catalogue = Catalogue(DataFolder(bags))
+    catalogue.refresh()
+    rows = {row.episode_id: row for row in catalogue.episodes()}
+    if not rows or (episode and episode not in rows):
+        raise BagError(f'{bags} holds no episode {episode}'.rstrip() + '; collect one, or name another')
+    row = rows[episode or max(rows)]
+    write_picture(out, picture_of_regions(read_final(row.path).images, looked_at))
+    print(f'{out}: the regions of {", ".join(looked_at)} in the final images of {row.episode_id}')
 
 
 def _read(bags: Path, tasks: TaskSet, labels: str, network: DetectorConfiguration) -> Dataset:

@@ -31,7 +31,7 @@ class Dataset:
     Attributes:
         episode_ids: `N` ids.
         final_images: Where their images are.
-        present: `(N, V) bool`, which views they have.
+        present: `(N, L, V) bool`, which of their images there are.
         outcomes: `(N, T) float32`, 1 for success, 0 for failure, NaN where nobody knows; what is implied included.
         labelled: `(N, T) bool`, where somebody said so.
         own_skill: `(N, T) bool`, whether the episode is of the task's skill.
@@ -68,7 +68,7 @@ class Dataset:
         )
 
     def images(self, rows: np.ndarray) -> np.ndarray:
-        """Return the final images of some rows, `(B, V, S, S, 3) uint8` RGB."""
+        """Return the final images of some rows, `(B, L, V, S, S, 3) uint8` RGB."""
         return self.final_images.images([self.episode_ids[row] for row in rows])
 
 
@@ -134,9 +134,9 @@ def read_final_images(
     catalogue = Catalogue(data)
     catalogue.refresh(report)
     rows = catalogue.episodes()
-    final_images = FinalImages(data, configuration.views, configuration.image_size)
+    final_images = FinalImages(data, configuration.looks)
     final_images.read({row.episode_id: row.path for row in rows}, report)
-    present = final_images.present([row.episode_id for row in rows]).any(axis=1)
+    present = final_images.present([row.episode_id for row in rows]).any(axis=(1, 2))
     return [rows[n] for n in np.flatnonzero(present)], final_images
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +23,10 @@ import numpy as np
 from mtopt_core.bag import set_aside
 from mtopt_core.episode_bag import read_final
 from mtopt_core.errors import BagError, ImageError
-from mtopt_core.images import decode_jpeg, decode_square, encode_jpeg
+from mtopt_core.images import decode_jpeg, encode_jpeg
 from mtopt_core.paths import DataFolder
 from mtopt_core.progress import Report, silent
+from mtopt_success_detector.looks import Looks
 
 RAW_UP_TO = 128
 """Side of images kept as pixels, px: 37 kB an episode at 64 px, but 2 MB at 472."""
@@ -39,7 +41,7 @@ class _Entry:
     Attributes:
         episode_id: Its id.
         start: Where its images start, bytes.
-        lengths: Bytes of each view's image, 0 where the episode lacks the view.
+        lengths: Bytes of each image, look by look and view by view, 0 where the episode lacks it.
     """
 
     episode_id: str
@@ -48,19 +50,17 @@ class _Entry:
 
 
 class FinalImages:
-    """Final images of a data folder's episodes, for some views and one size.
+    """Final images of a data folder's episodes, as a detector looks at them.
 
     Several processes may use one folder; who appends holds its lock.
 
     Attributes:
-        views: Names of the cameras, in the order of the images.
-        image_size: Side of the square images, px.
+        looks: What is kept of each.
     """
 
-    def __init__(self, data: DataFolder, views: Sequence[str], image_size: int) -> None:
-        self.views = tuple(views)
-        self.image_size = image_size
-        self._folder = data.root / 'final_images' / f'{"+".join(views)}_{image_size}'
+    def __init__(self, data: DataFolder, looks: Looks) -> None:
+        self.looks = looks
+        self._folder = data.root / 'final_images' / looks.key
         self._folder.mkdir(parents=True, exist_ok=True)
         self._entries: dict[str, _Entry] = {}
         self._index_bytes = 0
@@ -86,42 +86,40 @@ class FinalImages:
             report(len(new), len(new))
 
     def present(self, episode_ids: Sequence[str]) -> np.ndarray:
-        """Return which views episodes have, `(N, V) bool`; none for an episode that was never read."""
-        absent = (0,) * len(self.views)
+        """Return which images episodes have, `(N, L, V) bool`; none for an episode that was never read."""
+        absent = (0,) * prod(self.looks.shape)
         entries = (self._entries.get(episode_id) for episode_id in episode_ids)
         lengths = [entry.lengths if entry else absent for entry in entries]
-        return np.array(lengths, np.int64).reshape(-1, len(self.views)) > 0
+        return np.array(lengths, np.int64).reshape(-1, *self.looks.shape) > 0
 
     def images(self, episode_ids: Sequence[str]) -> np.ndarray:
-        """Return episodes' final images, `(N, V, S, S, 3) uint8` RGB, black where a view is missing."""
-        size = self.image_size
-        images = np.zeros((len(episode_ids), len(self.views), size, size, 3), np.uint8)
+        """Return episodes' final images, `(N, L, V, S, S, 3) uint8` RGB, black where one is missing."""
+        size = self.looks.image_size
+        images = np.zeros((len(episode_ids), prod(self.looks.shape), size, size, 3), np.uint8)
         for n, episode_id in enumerate(episode_ids):
             entry = self._entries[episode_id]
             start = entry.start
-            for v, length in enumerate(entry.lengths):
+            for place, length in enumerate(entry.lengths):
                 if length:
-                    images[n, v] = self._unpack(self._pixels[start : start + length])
+                    images[n, place] = self._unpack(self._pixels[start : start + length])
                 start += length
-        return images
+        return images.reshape(-1, *self.looks.shape, size, size, 3)
 
     def _final_images(self, bag: Path) -> list[bytes]:
-        """Return the packed final image of each view, empty where there is none that can be used."""
+        """Return the packed final images, look by look and view by view, empty where there is none that can be used."""
         try:
-            jpegs = read_final(bag).images
-            return [self._pack(jpegs[view]) if view in jpegs else b'' for view in self.views]
+            looks = self.looks.of(read_final(bag).images)
+            return [b'' if image is None else self._pack(image) for look in looks for image in look]
         except (BagError, ImageError) as error:
             set_aside(bag, str(error))
-            return [b''] * len(self.views)
+            return [b''] * prod(self.looks.shape)
 
-    def _pack(self, jpeg: bytes) -> bytes:
-        rgb = decode_square(jpeg, self.image_size)
-        return rgb.tobytes() if self.image_size <= RAW_UP_TO else encode_jpeg(rgb, JPEG_QUALITY)
+    def _pack(self, rgb: np.ndarray) -> bytes:
+        return rgb.tobytes() if self.looks.image_size <= RAW_UP_TO else encode_jpeg(rgb, JPEG_QUALITY)
 
     def _unpack(self, stored: np.ndarray) -> np.ndarray:
-        if self.image_size <= RAW_UP_TO:
-            return stored.reshape(self.image_size, self.image_size, 3)
-        return decode_jpeg(stored.tobytes())
+        size = self.looks.image_size
+        return stored.reshape(size, size, 3) if size <= RAW_UP_TO else decode_jpeg(stored.tobytes())
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -12,7 +12,6 @@ from mtopt_core.batching import Batcher
 from mtopt_core.checkpoint import load_checkpoint
 from mtopt_core.episode import Outcome, Verdict
 from mtopt_core.errors import CheckpointError, ConfigurationError, ImageError, UnknownTaskError
-from mtopt_core.images import decode_square
 from mtopt_core.precision import Precision
 from mtopt_core.progress import Report, silent
 from mtopt_core.tasks import TaskSet
@@ -83,19 +82,18 @@ class Grader:
             raise UnknownTaskError(
                 f'the detector does not know {", ".join(unknown)}; it knows {", ".join(self.manifest.tasks)}'
             )
-        views, size = self.manifest.network.views, self.manifest.network.image_size
-        present = np.array([[view in jpegs for view in views]])
-        if not present.any():
+        looks = self.manifest.network.looks
+        if not any(view in jpegs for view in looks.views):
             raise ImageError(
-                f'a final image of {" or ".join(views)} is needed, got those of {", ".join(jpegs) or "no camera"}'
+                f'a final image of {" or ".join(looks.views)} is needed, got those of {", ".join(jpegs) or "no camera"}'
             )
-        images = np.zeros((1, len(views), size, size, 3), np.uint8)
-        for v, view in enumerate(views):
-            if view in jpegs:
-                try:
-                    images[0, v] = decode_square(jpegs[view], size)
-                except ImageError as error:
-                    raise ImageError(f'final image of camera {view}: {error}') from None
+        seen = [image for look in looks.of(jpegs) for image in look]
+        size = looks.image_size
+        absent = np.zeros((size, size, 3), np.uint8)
+        images = np.stack([absent if image is None else image for image in seen]).reshape(
+            1, *looks.shape, size, size, 3
+        )
+        present = np.array([image is not None for image in seen]).reshape(1, *looks.shape)
         judged = self._batcher.ask((images, present))
         outcomes = self.outcomes(self.manifest.calibration.probabilities(judged.logits)[0])
         graded = zip(outcomes, judged.distances[0].tolist(), strict=True)

@@ -37,8 +37,8 @@ def judge(network: SuccessDetector, images: np.ndarray, present: np.ndarray, pre
 
     Args:
         network: On the precision's device, in evaluation mode.
-        images: `(B, V, S, S, 3) uint8` RGB, views as configured.
-        present: `(B, V) bool`; at least one view per episode.
+        images: `(B, L, V, S, S, 3) uint8` RGB, looks and views as configured.
+        present: `(B, L, V) bool`; at least one image per episode.
         precision: Where and in which arithmetic.
     """
     with precision.autocast():
@@ -77,7 +77,7 @@ def judge_episodes(
 def features_of_episodes(
     network: SuccessDetector, final_images: FinalImages, episode_ids: Sequence[str], precision: Precision
 ) -> torch.Tensor:
-    """Return the tower's features of many episodes, `(N, K)` on the CPU; arguments as for `judge_episodes`."""
+    """Return the tower's features of many episodes, `(N, L, K)` on the CPU; arguments as for `judge_episodes`."""
     parts = []
     for some in _batches(episode_ids, silent):
         present = torch.from_numpy(final_images.present(some)).to(precision.device)
@@ -87,7 +87,7 @@ def features_of_episodes(
 
 
 def _pixels(images: np.ndarray, precision: Precision) -> torch.Tensor:
-    return precision.floats(torch.from_numpy(images).permute(0, 1, 4, 2, 3))
+    return precision.floats(torch.from_numpy(images).movedim(-1, -3))
 
 
 def _batches(episode_ids: Sequence[str], report: Report) -> Iterator[Sequence[str]]:

@@ -2,22 +2,25 @@
 
 The Q-network without the inputs of state and action: one image tower, the one-hot task fused into its feature map. All
 views go through the same tower; the mean of the logits of the views present is the detector's, so any subset of the
-cameras will do.
+cameras will do. A task whose skill has a region is judged by the rectified images of that, any other by whole pictures.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple
+from typing import Annotated, NamedTuple, Self
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
 from mtopt_core.configuration import DETECTOR_CAMERAS
 from mtopt_core.fusion_head import FusionHead
 from mtopt_core.layers import CHANNELS, Norm, Preset
+from mtopt_core.regions import Regions
+from mtopt_core.tasks import TaskSet
 from mtopt_core.vision_tower import VisionTower
+from mtopt_success_detector.looks import Looks
 
 SILENT = 0.2
 """Smallest spread of a feature that counts, as a share of their mean spread."""
@@ -32,6 +35,8 @@ class DetectorConfiguration(BaseModel):
         views: Cameras it knows.
         image_size: Side of the square images, px.
         norm: `batch` (as the paper) or `group`.
+        skills: Of every task, in one-hot order; needed where there are regions.
+        regions: What is looked at rectified, by skill and camera.
     """
 
     model_config = ConfigDict(extra='forbid', frozen=True)
@@ -40,6 +45,14 @@ class DetectorConfiguration(BaseModel):
     views: Annotated[tuple[str, ...], Field(min_length=1)] = DETECTOR_CAMERAS
     image_size: int
     norm: Norm
+    skills: tuple[str, ...] = ()
+    regions: Regions = Field(default_factory=dict)
+
+    @model_validator(mode='after')
+    def _every_task_has_a_skill(self) -> Self:
+        if self.regions and len(self.skills) != self.tasks:
+            raise ValueError(f'a detector with regions needs the skills of its {self.tasks} tasks, got {self.skills}')
+        return self
 
     @classmethod
     def paper(cls, tasks: int) -> DetectorConfiguration:
@@ -51,6 +64,30 @@ class DetectorConfiguration(BaseModel):
         """Return a network that learns on two CPU cores in a minute, 64 px."""
         return cls(preset='small', tasks=tasks, image_size=64, norm='group')
 
+    def looking_at(self, regions: Regions) -> DetectorConfiguration:
+        """Return the network that looks at some regions, as far as it knows a task and a camera that are theirs."""
+        known = {
+            skill: {view: corners for view, corners in by_camera.items() if view in self.views}
+            for skill, by_camera in regions.items()
+            if skill in self.skills
+        }
+        return self.model_copy(update={'regions': {skill: by_view for skill, by_view in known.items() if by_view}})
+
+    def of_tasks(self, tasks: TaskSet) -> DetectorConfiguration:
+        """Return the network that judges some tasks."""
+        return self.model_copy(update={'tasks': len(tasks), 'skills': tuple(task.skill for task in tasks.tasks)})
+
+    @property
+    def looks(self) -> Looks:
+        """What it sees of an episode."""
+        return Looks(self.views, self.image_size, self.regions)
+
+    @property
+    def look_of_task(self) -> tuple[int, ...]:
+        """By which look each task is judged, `T` indices."""
+        looks = {skill: number for number, skill in enumerate(self.regions, 1)}
+        return tuple(looks.get(skill, 0) for skill in self.skills) or (0,) * self.tasks
+
 
 class Judgement(NamedTuple):
     """What the network says of a batch of episodes.
@@ -58,8 +95,8 @@ class Judgement(NamedTuple):
     Attributes:
         logits: `(B, T)`, the mean over the views present.
         by_view: `(B, V, T)`, NaN where a view is missing.
-        distances: `(B, T)`, how far the tower's features are from those of usual episodes of the task's skill: mean
-            square in their standard deviations, so about 1 for episodes like those.
+        distances: `(B, T)`, how far the tower's features, by the task's look, are from those of usual episodes of its
+            skill: mean square in their standard deviations, so about 1 for episodes like those.
     """
 
     logits: torch.Tensor
@@ -77,6 +114,11 @@ class SuccessDetector(nn.Module):
     def __init__(self, configuration: DetectorConfiguration) -> None:
         super().__init__()
         self.configuration = configuration
+        self.look_of_task = list(configuration.look_of_task)
+        self._tasks_of_look = [
+            [task for task, look in enumerate(self.look_of_task) if look == number]
+            for number in range(configuration.looks.shape[0])
+        ]
         self.tower = VisionTower(configuration.preset, configuration.norm)
         self.fusion = FusionHead(
             configuration.preset, configuration.norm, (configuration.tasks,), configuration.image_size
@@ -91,22 +133,22 @@ class SuccessDetector(nn.Module):
         """Judge final images for every task.
 
         Args:
-            images: `(B, V, 3, S, S) float in [0, 1]`, views as configured.
-            present: `(B, V) bool`, which views there are; at least one per episode.
+            images: `(B, L, V, 3, S, S) float in [0, 1]`, looks and views as configured.
+            present: `(B, L, V) bool`, which images there are.
 
         Returns:
-            `(B, T)` logits.
+            `(B, T)` logits; zero for a task of whose look there is no image.
         """
-        return self.of_views(images[present], present)
+        return self.of_images(images[present], present)
 
-    def of_views(self, images: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
-        """Do as `forward`, with the images of the views present alone.
+    def of_images(self, images: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+        """Do as `forward`, with the images present alone.
 
         Args:
-            images: `(sum(present), 3, S, S) float in [0, 1]`, by episode and view.
+            images: `(sum(present), 3, S, S) float in [0, 1]`, by episode, look and view.
             present: As for `forward`.
         """
-        return _mean_over_views(self._logits(self.tower(images)), present)
+        return self._by_task(self._logits(self.tower(images), present), present)
 
     def judge(self, images: torch.Tensor, present: torch.Tensor) -> Judgement:
         """Judge final images for every task, view by view too.
@@ -116,47 +158,56 @@ class SuccessDetector(nn.Module):
             present: As for `forward`.
         """
         maps = self.tower(images[present])
-        logits = self._logits(maps)
-        by_view = logits.new_full((*present.shape, logits.shape[1]), torch.nan)
-        by_view[present] = logits
-        features = _mean_over_views(_pooled(maps), present)
-        distances = ((features[:, None] - self.usual) / self.spread).square().mean(dim=2)
-        return Judgement(_mean_over_views(logits, present), by_view, distances)
+        logits = self._logits(maps, present)
+        by_view = logits.masked_fill(~present[:, self.look_of_task], torch.nan).transpose(1, 2)
+        features = self._mean_features(maps, present)[:, self.look_of_task]
+        distances = ((features - self.usual) / self.spread).square().mean(dim=2)
+        return Judgement(self._by_task(logits, present), by_view, distances)
 
     def features(self, images: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
-        """Return the tower's features `(B, K)`: mean and spread of every map, the mean over the views present.
+        """Return the tower's features `(B, L, K)`: mean and spread of every map, the mean over the views present.
 
         Args:
             images: As for `forward`.
             present: As for `forward`.
         """
-        return _mean_over_views(_pooled(self.tower(images[present])), present)
+        return self._mean_features(self.tower(images[present]), present)
 
     def expect(self, features: torch.Tensor, own_skill: np.ndarray) -> None:
         """Take the features of some episodes as the usual ones.
 
         Args:
-            features: `(N, K)`, from `features`.
+            features: `(N, L, K)`, from `features`.
             own_skill: `(N, T) bool`, the episodes that count for a task; a task with less than two is as before.
         """
         for task in np.flatnonzero(own_skill.sum(axis=0) > 1).tolist():
-            of_task = features[own_skill[:, task]].to(self.usual.device)
+            of_task = features[own_skill[:, task], self.look_of_task[task]].to(self.usual.device)
             spread = of_task.std(dim=0)
             self.usual[task] = of_task.mean(dim=0)
             # A map that is always silent must not turn a first faint sound into an enormous distance.
             self.spread[task] = spread.clamp_min(float(spread.mean()) * SILENT + 1e-6)
 
-    def _logits(self, maps: torch.Tensor) -> torch.Tensor:
-        """Return logits of single images, `(M, T)`, from their feature maps."""
-        return self.fusion(maps, [self.one_hot.expand(len(maps), -1, -1)])
+    def _logits(self, maps: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+        """Return logits `(B, T, V)`, zero where a view is missing, from the feature maps of the images present."""
+        look = present.nonzero()[:, 1]
+        logits = maps.new_zeros(len(present), self.configuration.tasks, present.shape[2], dtype=torch.float32)
+        for number, tasks in enumerate(self._tasks_of_look):
+            episode, view = present[:, number].nonzero(as_tuple=True)
+            if tasks and len(episode):
+                chosen = maps if present.shape[1] == 1 else maps[look == number]
+                of_images = self.fusion(chosen, [self.one_hot[list(tasks)].expand(len(chosen), -1, -1)])
+                logits[episode[:, None], torch.tensor(tasks, device=maps.device), view[:, None]] = of_images.float()
+        return logits
 
+    def _by_task(self, logits: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+        """Return the mean over the views present, `(B, T)`, of logits `(B, T, V)`."""
+        return logits.sum(dim=2) / present[:, self.look_of_task].sum(dim=2).clamp_min(1)
 
-def _pooled(maps: torch.Tensor) -> torch.Tensor:
-    return torch.cat([maps.float().mean(dim=(2, 3)), maps.float().std(dim=(2, 3))], dim=1)
-
-
-def _mean_over_views(values: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
-    """Return the mean `(B, K)` of values `(sum(present), K)`, one row per view present."""
-    episode, _ = present.nonzero(as_tuple=True)
-    total = values.new_zeros(len(present), values.shape[1]).index_add(0, episode, values)
-    return total / present.sum(dim=1, keepdim=True)
+    def _mean_features(self, maps: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+        """Return the mean over the views present of what is pooled of the feature maps, `(B, L, K)`."""
+        pooled = torch.cat([maps.float().mean(dim=(2, 3)), maps.float().std(dim=(2, 3))], dim=1)
+        episode, look, _ = present.nonzero(as_tuple=True)
+        total = pooled.new_zeros(*present.shape[:2], pooled.shape[1]).index_put(
+            (episode, look), pooled, accumulate=True
+        )
+        return total / present.sum(dim=2, keepdim=True).clamp_min(1)

@@ -18,7 +18,7 @@ from mtopt_core.errors import CheckpointError, LabelError
 from mtopt_core.growing import grown
 from mtopt_core.precision import Precision
 from mtopt_core.tasks import TaskSet
-from mtopt_success_detector.batches import BalancedBatches, drop_views
+from mtopt_success_detector.batches import BalancedBatches, show
 from mtopt_success_detector.dataset import Dataset
 from mtopt_success_detector.manifest import DetectorManifest, ThresholdRule, TrainingConfiguration
 from mtopt_success_detector.model_card import certify
@@ -56,6 +56,10 @@ class Trainer:
         self._training = training
         self._precision = precision
         self._batches = BalancedBatches(dataset.outcomes, dataset.own_skill)
+        looks = np.array(network.look_of_task)
+        self._looks = looks
+        # The look of an episode is that of the first task of its skill.
+        self._own_look = looks[dataset.own_skill.argmax(axis=1)]
         self._margin = round(training.shift * network.configuration.image_size)
         self.optimizer = torch.optim.AdamW(network.parameters(), training.learning_rate, weight_decay=training.l2)
 
@@ -69,13 +73,15 @@ class Trainer:
         rng = np.random.default_rng((training.seed, number))
         generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
         rows, weights = self._batches.draw(training.batch, rng)
-        present = drop_views(self._dataset.present[rows], training.view_dropout, rng)
+        present = show(self._dataset.present[rows], self._own_look[rows], training.view_dropout, rng)
+        weights = weights * np.take(present.any(axis=2), self._looks, axis=1)
+        weights /= weights.sum()
         images = torch.from_numpy(shift(self._dataset.images(rows)[present], self._margin, rng)).permute(0, 3, 1, 2)
         pixels = relight(self._precision.floats(images), training.brightness, training.contrast, generator)
         pixels = recolour(pixels, training.tint, training.saturation, generator)
         self._network.train()
         with self._precision.autocast():
-            logits = self._network.of_views(pixels, torch.from_numpy(present).to(device))
+            logits = self._network.of_images(pixels, torch.from_numpy(present).to(device))
         outcomes = torch.from_numpy(np.nan_to_num(self._dataset.outcomes[rows])).to(device)
         loss = functional.binary_cross_entropy_with_logits(
             logits.float(), outcomes, torch.from_numpy(weights).to(device), reduction='sum'
@@ -181,7 +187,7 @@ def _begin_with(start: Path, network: SuccessDetector, tasks: TaskSet) -> str:
     weights, manifest = load_checkpoint(start, DetectorManifest)
     manifest.require_extended(tasks)
     wanted = network.configuration
-    if manifest.network.model_copy(update={'tasks': wanted.tasks}) != wanted:
+    if manifest.network.of_tasks(tasks) != wanted.of_tasks(tasks):
         raise CheckpointError(f'checkpoint {start} is of another network: {manifest.network!r}, not {wanted!r}')
     network.load_state_dict(grown(weights, network))
     return manifest.version

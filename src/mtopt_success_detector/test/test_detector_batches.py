@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mtopt_success_detector.batches import BalancedBatches, drop_views
+from mtopt_success_detector.batches import BalancedBatches, drop_views, show
 
 NOBODY_KNOWS = np.nan
 
@@ -41,3 +41,17 @@ def test_dropping_views_leaves_every_episode_one_it_has():
     assert kept.any(axis=1).all()
     assert not (kept & ~present).any()
     assert kept.sum() < 0.6 * present.sum()
+
+
+def test_of_another_skill_s_looks_few_images_are_shown():
+    present, own = np.ones((400, 2, 3), bool), np.arange(400) % 2
+    present[0] = False
+    shown = show(present, own, 0.5, np.random.default_rng(2))
+    rows = np.arange(400)
+    assert not (shown & ~present).any()
+    assert shown[rows, own][1:].any(axis=1).all()
+    assert 0.05 < shown[rows, 1 - own].mean() < 0.25
+    np.testing.assert_array_equal(
+        show(present[1:, :1], np.zeros(399, int), 0.5, np.random.default_rng(2))[:, 0],
+        drop_views(present[1:, 0], 0.5, np.random.default_rng(2)),
+    )

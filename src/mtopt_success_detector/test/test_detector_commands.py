@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import cv2
 import pytest
 from typer.testing import CliRunner
 
@@ -64,3 +65,27 @@ def test_train_evaluate_and_threshold_follow_one_another(squares, tmp_path):
 def test_a_folder_without_a_checkpoint_is_named(tmp_path):
     with pytest.raises(CheckpointError, match='holds none'):
         run('evaluate', '--checkpoint', tmp_path, '--bags', tmp_path)
+
+
+def test_regions_are_shown_outlined_and_rectified_and_what_is_missing_is_named(squares, tmp_path):
+    cell, out = tmp_path / 'cell.yaml', tmp_path / 'regions.png'
+    cell.write_text(
+        'regions: {place: {main: [[1, 0], [1, 1], [0, 1], [0, 0]], wrist: [[0, 0], [1, 0], [1, 1], [0, 1]]}}'
+    )
+    command = ['regions', '--bags', str(squares.data.root), '--out', str(out), '--cell-file', str(cell)]
+    squares.data.bags.mkdir(parents=True)
+    assert 'holds no episode' in str(CliRunner().invoke(app, command).exception)
+    squares.collect(2, seed=3)
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert 'place' in result.output
+    sheet = cv2.imread(str(out))
+    assert sheet.shape == (640, 640, 3)
+    upper, lower = sheet[:320, :320], sheet[320:, :320]
+    # The first corner is the upper right one: what was right is above.
+    assert lower[:120].mean() > lower[200:].mean() + 30
+    assert upper[:, 200:].mean() > upper[:, :120].mean() + 30
+    assert not sheet[:, 320:].any()  # the wrist camera has no image
+    assert 'seed9' in str(CliRunner().invoke(app, [*command, '--episode', 'seed9']).exception)
+    cell.write_text('{}')
+    assert 'no regions' in str(CliRunner().invoke(app, command).exception)

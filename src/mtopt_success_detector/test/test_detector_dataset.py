@@ -63,7 +63,7 @@ def test_a_dataset_joins_final_images_and_outcomes(squares, tasks, configuration
     truths = squares.collect(12, seed=3)
     dataset = load_dataset(squares.data, tasks, [SIMULATOR], configuration)
     assert dataset.episode_ids == tuple(sorted(truths))
-    assert dataset.images(np.arange(12)).shape == (12, 3, configuration.image_size, configuration.image_size, 3)
+    assert dataset.images(np.arange(12)).shape == (12, 2, 3, configuration.image_size, configuration.image_size, 3)
     assert dataset.present.all()
     for row, episode_id in enumerate(dataset.episode_ids):
         known = dict(zip(tasks.names, dataset.outcomes[row], strict=True))
@@ -115,7 +115,7 @@ def test_two_readers_of_one_folder_share_the_work(squares, configuration):
     squares.collect(6, seed=8)
     Catalogue(squares.data).refresh()
     bags = {row.episode_id: row.path for row in Catalogue(squares.data).episodes()}
-    one, other = (FinalImages(squares.data, configuration.views, configuration.image_size) for _ in range(2))
+    one, other = (FinalImages(squares.data, configuration.looks) for _ in range(2))
     one.read(dict(list(bags.items())[:3]))
     reads: list[int] = []
     other.read(bags, lambda _done, total: reads.append(total))
@@ -142,13 +142,13 @@ def test_an_episode_may_lack_views_but_not_all_of_them(squares, tasks, configura
     squares.label({'main_only': {'lift-any': True}, 'wrist_only': {'lift-any': True}})
     dataset = load_dataset(squares.data, tasks, [SIMULATOR], configuration)
     assert dataset.episode_ids == ('main_only',)
-    assert dataset.present.tolist() == [[True, False, False]]
+    assert dataset.present.tolist() == [[[True, False, False]] * 2]
 
 
 def test_large_images_are_kept_as_jpeg(squares, tasks, configuration):
     squares.collect(2, seed=10)
     paper = configuration.model_copy(update={'image_size': 256})
     dataset = load_dataset(squares.data, tasks, [SIMULATOR], paper)
-    assert dataset.images(np.arange(2)).shape == (2, 3, 256, 256, 3)
+    assert dataset.images(np.arange(2)).shape == (2, 2, 3, 256, 256, 3)
     folder = next((squares.data.root / 'final_images').iterdir())
     assert (folder / 'images').stat().st_size < 2 * 3 * 256 * 256

@@ -126,7 +126,7 @@ def test_a_detector_grows_to_more_tasks_and_says_the_same_of_the_old_ones(
 ):
     more = tasks.model_copy(update={'tasks': (*tasks.tasks, Task(name='lift-cup', skill='lift', object='cup'))})
     more = TaskSet.model_validate(more.model_dump())
-    wider = configuration.model_copy(update={'tasks': len(more)})
+    wider = configuration.of_tasks(more)
     dataset = load_dataset(world.data, more, [SIMULATOR], wider)
     still = TrainingConfiguration(steps=1, batch=16, learning_rate=1e-30, l2=0)
     path, manifest = train_detector(dataset, more, [SIMULATOR], wider, still, tmp_path, start=trained)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from mtopt_core.checkpoint import load_manifest, newest_checkpoint
 from mtopt_core.child_processes import die_with_parent
+from mtopt_core.configuration import load_cell
 from mtopt_core.errors import LabelError, MtoptError
 from mtopt_core.label_store import HUMAN
 from mtopt_core.paths import DataFolder
@@ -131,10 +132,9 @@ def _train(parent: int, reports: Connection, data: DataFolder, tasks: TaskSet, c
 def _trained(reports: Connection, data: DataFolder, tasks: TaskSet, checkpoints: Path, steps: int) -> str:
     start = newest_checkpoint(checkpoints)
     if start is None:
-        configuration = DetectorConfiguration.small(len(tasks))
+        configuration = DetectorConfiguration.small(len(tasks)).of_tasks(tasks).looking_at(load_cell().regions)
     else:
-        before = load_manifest(start, DetectorManifest).network
-        configuration = before.model_copy(update={'tasks': len(tasks)})
+        configuration = load_manifest(start, DetectorManifest).network.of_tasks(tasks)
     dataset = load_dataset(data, tasks, [HUMAN], configuration)
 
     def stepped(done: int, _loss: float) -> None:

@@ -83,10 +83,9 @@ def _hard(site: Site, task: str, skill: str, report: Report) -> Iterator[Asked]:
         yield from ((episode_id, NO_DETECTOR) for episode_id in episode_ids)
         return
     grader = Grader.load(checkpoint, site.tasks)
-    network = grader.manifest.network
-    final_images = FinalImages(site.data, network.views, network.image_size)
+    final_images = FinalImages(site.data, grader.manifest.network.looks)
     final_images.read({episode_id: site.data.bags / episode_id for episode_id in episode_ids})
-    present = final_images.present(episode_ids).any(axis=1)
+    present = final_images.present(episode_ids).any(axis=(1, 2))
     seen = [episode_ids[row] for row in np.flatnonzero(present)]
     if not seen:
         return

@@ -10,10 +10,11 @@ from math import pi
 
 import numpy as np
 
-from mtopt_core.configuration import MAIN, SIDE_LEFT, SIDE_RIGHT, WRIST
+from mtopt_core.configuration import DETECTOR_CAMERAS, MAIN, SIDE_LEFT, SIDE_RIGHT, WRIST
 from mtopt_core.description.arm_table import ARM
 from mtopt_core.description.object_table import CATEGORIES
 from mtopt_core.description.parts import Bin, Camera, CellTable, Plate, Section
+from mtopt_core.regions import Corners, Regions
 
 RIGHT_BIN, LEFT_BIN = 'right_bin', 'left_bin'
 
@@ -24,6 +25,7 @@ BIN_FLOOR = (0.42, 0.44, 0.46)
 START_HEIGHT = (0.10, 0.20)
 START_YAW = (-pi / 2, pi / 2)
 START_MARGIN = 0.05
+REGION_MARGIN = 0.02
 
 BINS = tuple(
     Bin(name, centre, inside=(0.30, 0.30), wall_height=0.05, wall_thickness=0.01, colour=SLATE, floor_colour=BIN_FLOOR)
@@ -51,6 +53,20 @@ CAMERAS = (
 )
 
 CELL = CellTable(ARM, BINS, PLATE, CATEGORIES, CAMERAS, WOOD)
+
+
+def regions(table: CellTable = CELL) -> Regions:
+    """Return what shows whether a place succeeded: the bottom of the plate's bin, its far side up."""
+    home = table.bin(table.plate.bin)
+    half = np.array(home.inside) / 2 + REGION_MARGIN
+    around = np.array([(1, 1), (1, -1), (-1, -1), (-1, 1)])
+    corners = np.column_stack([home.centre + around * half, np.zeros(4)])
+
+    def seen(camera: Camera) -> Corners:
+        (a, b), (c, d), (e, f), (g, h) = camera.project(corners).round(3).tolist()
+        return (a, b), (c, d), (e, f), (g, h)
+
+    return {'place': {camera.name: seen(camera) for camera in table.cameras if camera.name in DETECTOR_CAMERAS}}
 
 
 def start_pose(region: str, rng: np.random.Generator, table: CellTable = CELL) -> tuple[np.ndarray, float]:

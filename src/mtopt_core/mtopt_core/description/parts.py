@@ -316,6 +316,16 @@ class Camera:
         right /= np.linalg.norm(right)
         return np.column_stack([right, np.cross(backward, right), backward])
 
+    def project(self, points: np.ndarray) -> np.ndarray:
+        """Return where points `(N, 3)`, m, in the link's frame, are in the picture.
+
+        Returns:
+            `(N, 2)`, column and row as shares of the picture.
+        """
+        right, up, backward = ((points - np.array(self.position)) @ self.axes).T
+        scale = 2 * np.tan(self.field_of_view / 2) * -backward
+        return np.column_stack([0.5 + right / scale, 0.5 - up / scale])
+
 
 @dataclass(frozen=True)
 class CellTable:
