@@ -55,13 +55,13 @@ class Calibration(BaseModel):
         """Fit temperature and offsets by cross-entropy.
 
         Args:
-            logits: `(N, T) float`, of validation episodes.
+            logits: `(N, T) float`, of validation episodes; may be NaN for what does not count.
             outcomes: `(N, T) float`, 1 for success, 0 for failure, NaN for what does not count.
         """
         known = ~np.isnan(outcomes)
         if not known.any():
             return cls.none(outcomes.shape[1])
-        inputs, targets = torch.from_numpy(logits).double(), torch.from_numpy(np.nan_to_num(outcomes)).double()
+        inputs, targets = (torch.from_numpy(np.nan_to_num(values)).double() for values in (logits, outcomes))
         weights = torch.from_numpy(known).double()
         parameters = torch.zeros(1 + outcomes.shape[1], dtype=torch.float64, requires_grad=True)
         optimizer = torch.optim.LBFGS([parameters], max_iter=200, line_search_fn='strong_wolfe')
@@ -79,7 +79,7 @@ class Calibration(BaseModel):
         return cls(temperature=float(np.exp(log_temperature)), offsets=tuple(offsets))
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """Return p(success), `(..., T) float32`, of logits of that shape."""
+        """Return p(success), `(..., T) float32`, of logits of that shape; of NaN NaN."""
         calibrated = logits.astype(np.float64) / self.temperature + np.array(self.offsets)
         return (1 / (1 + np.exp(-np.clip(calibrated, -60, 60)))).astype(np.float32)
 

@@ -106,12 +106,17 @@ def load_dataset(
         )
     own_skill = np.array([[task.skill == row.skill for task in tasks.tasks] for row in rows])
     episode_ids = tuple(rows[n].episode_id for n in labelled)
+    present = final_images.present(episode_ids)
+    # What nobody can see in the images there are teaches nothing.
+    outcomes[labelled] = np.where(
+        np.take(present.any(axis=2), configuration.look_of_task, axis=1), outcomes[labelled], np.nan
+    )
     splits = settled_splits(data, rows, episode_ids)
     usual = np.random.default_rng(0).permutation(len(rows))[:USUAL]
     return Dataset(
         episode_ids,
         final_images,
-        final_images.present(episode_ids),
+        present,
         with_implied(outcomes[labelled], tasks),
         ~np.isnan(outcomes[labelled]),
         own_skill[labelled],

@@ -116,18 +116,23 @@ class Grader:
         return self.manifest.calibration.probabilities(self.judge(final_images, episode_ids, report).logits)
 
     def verdicts(self, probabilities: np.ndarray) -> np.ndarray:
-        """Return verdicts, `(N, T) int8` of `Verdict`, from p(success) `(N, T)`."""
+        """Return verdicts, `(N, T) int8` of `Verdict`, from p(success) `(N, T)`; of NaN unsure."""
         return verdicts(self.manifest.tasks, self.manifest.thresholds, probabilities)
 
     def outcomes(self, probabilities: np.ndarray) -> list[Outcome]:
-        """Return the outcome of every task from its p(success), `(T,) float`."""
+        """Return the outcome of every task from its p(success), `(T,) float`; one half stands for NaN."""
         found = self.verdicts(probabilities[None])[0]
         return [
             Outcome(task, Verdict(verdict), probability)
             for task, verdict, probability in zip(
-                self.manifest.tasks, found.tolist(), probabilities.tolist(), strict=True
+                self.manifest.tasks, found.tolist(), known(probabilities).tolist(), strict=True
             )
         ]
+
+
+def known(probabilities: np.ndarray) -> np.ndarray:
+    """Return probabilities with one half in place of NaN, for what no image shows: nothing else can be stored."""
+    return np.nan_to_num(probabilities, nan=0.5)
 
 
 def verdicts(tasks: Sequence[str], thresholds: Mapping[str, Threshold], probabilities: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ class Judgements:
     """What a network says of some episodes, as `network.Judgement` explains.
 
     Attributes:
-        logits: `(N, T) float32`, not calibrated.
+        logits: `(N, T) float32`, not calibrated, NaN for a task that no image present shows.
         by_view: `(N, V, T) float32`, not calibrated, NaN where a view is missing.
         distances: `(N, T) float32`.
     """

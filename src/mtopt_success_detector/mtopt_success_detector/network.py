@@ -93,7 +93,7 @@ class Judgement(NamedTuple):
     """What the network says of a batch of episodes.
 
     Attributes:
-        logits: `(B, T)`, the mean over the views present.
+        logits: `(B, T)`, the mean over the views present; NaN for a task of whose look there is no image.
         by_view: `(B, V, T)`, NaN where a view is missing.
         distances: `(B, T)`, how far the tower's features, by the task's look, are from those of usual episodes of its
             skill: mean square in their standard deviations, so about 1 for episodes like those.
@@ -162,7 +162,8 @@ class SuccessDetector(nn.Module):
         by_view = logits.masked_fill(~present[:, self.look_of_task], torch.nan).transpose(1, 2)
         features = self._mean_features(maps, present)[:, self.look_of_task]
         distances = ((features - self.usual) / self.spread).square().mean(dim=2)
-        return Judgement(self._by_task(logits, present), by_view, distances)
+        unseen = ~present.any(dim=2)[:, self.look_of_task]
+        return Judgement(self._by_task(logits, present).masked_fill(unseen, torch.nan), by_view, distances)
 
     def features(self, images: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
         """Return the tower's features `(B, L, K)`: mean and spread of every map, the mean over the views present.

@@ -15,7 +15,7 @@ from mtopt_core.outcome_rows import GradedEpisodes
 from mtopt_core.paths import DataFolder
 from mtopt_core.progress import Report, silent
 from mtopt_success_detector.final_images import FinalImages
-from mtopt_success_detector.grader import Grader
+from mtopt_success_detector.grader import Grader, known
 from mtopt_success_detector.judging import BATCH
 
 EPISODES_PER_COMMIT = 1024
@@ -74,7 +74,7 @@ def relabel(
             judged = pool.map(lambda batch: grader.probabilities(final_images, batch), batches)
             probabilities = np.concatenate(list(judged))
             verdicts = grader.verdicts(probabilities)[:, chosen]
-            found = GradedEpisodes(some, verdicts, probabilities[:, chosen])
+            found = GradedEpisodes(some, verdicts, known(probabilities[:, chosen]))
             store.add_verdicts(grader.manifest.version, tasks, found)
             graded += len(some)
             unsure += int((verdicts == Verdict.UNSURE).sum())

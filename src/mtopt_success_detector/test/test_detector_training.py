@@ -20,6 +20,7 @@ from mtopt_success_detector.dataset import load_dataset
 from mtopt_success_detector.evaluation import measure_tasks
 from mtopt_success_detector.grader import Grader
 from mtopt_success_detector.manifest import DetectorManifest, TrainingConfiguration
+from mtopt_success_detector.relabelling import relabel
 from mtopt_success_detector.splits import Split
 from mtopt_success_detector.trainer import train_detector
 
@@ -38,6 +39,29 @@ def test_a_detector_tells_success_from_failure_on_held_out_episodes(world, tasks
     assert tuple(metrics) == world.JUDGED
     assert min(figures.auc for figures in metrics.values()) > 0.97
     assert metrics == grader.manifest.held_out
+
+
+def test_what_no_image_shows_is_unsure_and_teaches_nothing(squares, tasks, configuration, tmp_path):
+    truths = squares.collect(24, seed=4)
+    corners = configuration.regions['place']['main']
+    beside = configuration.looking_at({'place': {'side_left': corners}})
+    jpegs, _ = squares.draw('place', np.random.default_rng(5))
+    squares.record('blind', 'place', {'main': jpegs['main']})
+    squares.label({'blind': {'place-any': True, 'lift-any': False}})
+    dataset = load_dataset(squares.data, tasks, [SIMULATOR], beside)
+    assert len(dataset) == len(truths) + 1
+    blind = dataset.outcomes[dataset.episode_ids.index('blind')]
+    assert np.isnan(blind[tasks.index('place-any')])
+    assert blind[tasks.index('lift-any')] == 0
+    training = TrainingConfiguration(steps=2, batch=8)
+    path, _ = train_detector(dataset, tasks, [SIMULATOR], beside, training, tmp_path / 'checkpoints')
+    grader = Grader.load(path, tasks)
+    graded = {one.outcome.task: one.outcome for one in grader.grade({'main': jpegs['main']})}
+    assert graded['place-any'].verdict == Verdict.UNSURE
+    assert graded['place-any'].probability == 0.5
+    assert 0 < graded['lift-any'].probability < 1
+    assert graded['lift-any'].probability != 0.5
+    assert relabel(squares.data, grader, dataset.final_images, ['blind'], ['place-any'], 1).unsure == 1.0
 
 
 def test_any_subset_of_the_views_will_do(grader, world):
