@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 
 def shift(images: np.ndarray, largest: int, rng: np.random.Generator) -> np.ndarray:
@@ -27,6 +28,24 @@ def shift(images: np.ndarray, largest: int, rng: np.random.Generator) -> np.ndar
     for place, (y, x) in enumerate(rng.integers(0, 2 * largest + 1, (len(flat), 2))):
         shifted[place] = padded[place, y : y + size, x : x + size]
     return shifted.reshape(images.shape)
+
+
+def turn(images: torch.Tensor, largest: float, generator: torch.Generator) -> torch.Tensor:
+    """Turn every image about its middle by a random angle, repeating its border.
+
+    Args:
+        images: `(M, 3, S, S) float`.
+        largest: Largest angle, rad.
+        generator: Source of the angles, on the images' device.
+
+    Returns:
+        `(M, 3, S, S) float`.
+    """
+    angles = torch.rand(len(images), generator=generator, device=images.device).mul_(2 * largest).sub_(largest)
+    cosine, sine, none = angles.cos(), angles.sin(), torch.zeros_like(angles)
+    turned = torch.stack([cosine, -sine, none, sine, cosine, none], dim=1).unflatten(1, (2, 3)).to(images.dtype)
+    places = functional.affine_grid(turned, list(images.shape), align_corners=False)
+    return functional.grid_sample(images, places, padding_mode='border', align_corners=False)
 
 
 def relight(images: torch.Tensor, brightness: float, contrast: float, generator: torch.Generator) -> torch.Tensor:

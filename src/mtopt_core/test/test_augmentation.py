@@ -2,11 +2,29 @@
 
 import torch
 
-from mtopt_core.augmentation import recolour
+from mtopt_core.augmentation import recolour, turn
 
 
 def images():
     return torch.rand((5, 3, 6, 6), generator=torch.Generator().manual_seed(1))
+
+
+def test_no_turn_changes_nothing():
+    torch.testing.assert_close(turn(images(), 0, torch.Generator()), images())
+
+
+def test_every_image_is_turned_about_its_middle_by_an_angle_of_its_own_within_bounds():
+    before = torch.zeros(200, 3, 41, 41)
+    before[:, :, 19:22, 33:36] = 1
+    after = turn(before, 0.4, torch.Generator().manual_seed(4))[:, 0]
+    places = torch.arange(41.0) - 20
+    weight = after.sum(dim=(1, 2))
+    x, y = (after * places).sum(dim=(1, 2)) / weight, (after * places[:, None]).sum(dim=(1, 2)) / weight
+    torch.testing.assert_close(torch.hypot(x, y), torch.full((200,), 14.0), rtol=0, atol=0.2)
+    angles = torch.atan2(y, x)
+    assert angles.min() < -0.35
+    assert angles.max() > 0.35
+    assert angles.abs().max() < 0.42
 
 
 def test_no_change_of_colour_changes_nothing():

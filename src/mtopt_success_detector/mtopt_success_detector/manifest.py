@@ -39,6 +39,7 @@ class TrainingConfiguration(BaseModel):
         learning_rate: Highest learning rate; it rises to it and falls to zero.
         l2: Decay of the weights per unit of learning rate.
         shift: Largest random shift of an image, as a share of its side.
+        turn: Largest random turn of a rectified image, rad.
         brightness: Largest random change of brightness, of a range of 1.
         contrast: Largest random relative change of contrast.
         tint: Largest random relative change of one colour, as coloured light makes.
@@ -53,6 +54,7 @@ class TrainingConfiguration(BaseModel):
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3
     l2: Annotated[float, Field(ge=0)] = 0.01
     shift: Share = 0.05
+    turn: Annotated[float, Field(ge=0)] = 0.4
     brightness: Share = 0.15
     contrast: Share = 0.15
     tint: Share = 0.1

@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional
 from torch.utils.tensorboard import SummaryWriter
 
-from mtopt_core.augmentation import recolour, relight, shift
+from mtopt_core.augmentation import recolour, relight, shift, turn
 from mtopt_core.checkpoint import free_version, load_checkpoint, new_version, save_checkpoint
 from mtopt_core.errors import CheckpointError, LabelError
 from mtopt_core.growing import grown
@@ -77,7 +77,11 @@ class Trainer:
         weights = weights * np.take(present.any(axis=2), self._looks, axis=1)
         weights /= weights.sum()
         images = torch.from_numpy(shift(self._dataset.images(rows)[present], self._margin, rng)).permute(0, 3, 1, 2)
-        pixels = relight(self._precision.floats(images), training.brightness, training.contrast, generator)
+        pixels = self._precision.floats(images)
+        rectified = torch.from_numpy(np.nonzero(present)[1] > 0).to(device)
+        if rectified.any():
+            pixels[rectified] = turn(pixels[rectified], training.turn, generator)
+        pixels = relight(pixels, training.brightness, training.contrast, generator)
         pixels = recolour(pixels, training.tint, training.saturation, generator)
         self._network.train()
         with self._precision.autocast():
