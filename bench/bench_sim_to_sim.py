@@ -89,8 +89,8 @@ def attempt(
 
 def judge(grader: Grader, tried: Tried, tasks: TaskSet) -> dict[str, TaskMetrics]:
     """Return how well the detector judges the final images of all episodes, each for every task of its skill."""
-    network, ids = grader.manifest.network, list(tried.truth)
-    images = FinalImages(tried.data, network.views, network.image_size)
+    ids = list(tried.truth)
+    images = FinalImages(tried.data, grader.manifest.network.looks)
     images.read({name: tried.data.bags / name for name in ids})
     skills = np.array([tasks[name.rpartition('_')[0]].skill for name in ids])
     outcomes = np.array([[tried.truth[name][task] for task in tasks.names] for name in ids], np.float32)
