@@ -30,7 +30,7 @@ from mtopt_success_detector.manifest import DetectorManifest, TrainingConfigurat
 from mtopt_success_detector.tables import show_metrics
 from mtopt_success_detector.trainer import train_detector
 
-STAGES = {30: 300, 100: 250, 300: 700, 1000: 500}
+STAGES = {30: 600, 100: 600, 300: 1500, 1000: 1500}
 """Gradient steps by labels per task; each stage goes on from the one before."""
 BATCH = 48
 BARS = {'balanced_accuracy': (0.97, 0.93), 'false_positive_rate': 0.015, 'calibration_error': 0.03, 'unsure': 0.05}
