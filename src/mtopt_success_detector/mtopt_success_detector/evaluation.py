@@ -68,6 +68,8 @@ class Threshold(BaseModel):
     chosen: bool
 
 
+MANY = 100
+"""Failures of which the highest one can be relied on as a threshold, however low the rate that is asked for."""
 DEFAULT = Threshold(value=DEFAULT_THRESHOLD, failure=DEFAULT_THRESHOLD, chosen=False)
 
 
@@ -77,7 +79,8 @@ def choose_threshold(
     """Choose the lowest threshold that keeps the false-positive rate on these episodes.
 
     A false success teaches the policy something wrong, a missed one costs an example; so the rate is
-    what is held. With fewer failures than `1 / false_positive_rate` it cannot be resolved: the default is kept.
+    what is held. With fewer failures than `1 / false_positive_rate` it cannot be resolved: of `MANY` none may pass
+    then; of fewer still, where one odd failure would decide everything, the default is kept.
 
     Below one half, where calibrated probability says that a failure is likelier, the threshold goes only for successes
     that were seen there, and no lower than the next failure. So rare a task as is solved once in a hundred times hardly
@@ -94,7 +97,7 @@ def choose_threshold(
         unsure: Largest share of the episodes whose verdict may be unsure.
     """
     failures = np.sort(probabilities[outcomes == 0])[::-1]
-    if len(failures) * false_positive_rate < 1:
+    if len(failures) < min(1 / false_positive_rate, MANY):
         return DEFAULT
     highest_refused = float(failures[math.floor(len(failures) * false_positive_rate)])
     successes = np.sort(probabilities[outcomes == 1])

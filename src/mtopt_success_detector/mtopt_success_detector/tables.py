@@ -8,7 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from mtopt_success_detector.evaluation import TaskMetrics, Threshold
+from mtopt_success_detector.evaluation import MANY, TaskMetrics, Threshold
 from mtopt_success_detector.manifest import DetectorManifest
 
 COLUMNS = ('n+', 'n-', 'AUC', 'bal.', 'prec.', 'rec.', 'FPR', '<', 'uns.', 'ECE', 'cuts')
@@ -55,9 +55,9 @@ def show_metrics(held_out: Mapping[str, TaskMetrics], manifest: DetectorManifest
         highlight=False,
     )
     if not all(threshold.chosen for threshold in manifest.thresholds.values()):
+        rate = rule.false_positive_rate
         console.print(
-            f'*: fewer than {1 / rule.false_positive_rate:.0f} validation failures cannot hold false alarms to '
-            f'{rule.false_positive_rate:.0%}'
+            f'*: fewer than {min(1 / rate, MANY):.0f} validation failures cannot hold false positives to {rate:.1%}'
         )
     untaught = [task for task in manifest.tasks if task not in manifest.thresholds]
     if untaught:

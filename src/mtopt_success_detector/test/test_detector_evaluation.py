@@ -58,6 +58,16 @@ def test_too_few_failures_leave_the_default_and_say_so():
     assert (threshold.value, threshold.failure, threshold.chosen) == (DEFAULT_THRESHOLD, DEFAULT_THRESHOLD, False)
 
 
+def test_of_many_failures_none_passes_where_so_low_a_rate_cannot_be_resolved():
+    outcomes = np.r_[np.zeros(120), np.ones(3)]
+    probabilities = np.r_[np.linspace(0, 0.8, 120), [0.7, 0.9, 0.95]]
+    threshold = choose_threshold(probabilities, outcomes, 0.001, 0.0)
+    assert threshold.chosen
+    assert 0.8 < threshold.value < 0.9
+    assert choose_threshold(probabilities, outcomes, 0.01, 0.0).value < threshold.value
+    assert not choose_threshold(probabilities[21:], outcomes[21:], 0.001, 0.0).chosen
+
+
 def test_figures_agree_with_a_count_by_hand():
     #                        own skill: TP   FN  unsure  FP   TN   TN  unknown   elsewhere: FP   TN
     probabilities = np.array([0.9, 0.3, 0.45, 0.8, 0.2, 0.1, 0.9, 0.7, 0.0])
