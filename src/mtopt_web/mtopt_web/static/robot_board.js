@@ -178,8 +178,12 @@ export default {
     },
     name() { return this.one ? this.one.robot : ""; },
     pauseWord() { return this.one && ["paused", "needs a person"].includes(this.one.state) ? "resume" : "pause"; },
-    async tell(word) {
+    tell(word) {
+      // One after the other: what is asked at the same time may arrive in any order.
       const robot = this.name();
+      this.lastTold = (this.lastTold || Promise.resolve()).then(() => this.send(robot, word));
+    },
+    async send(robot, word) {
       const told = await this.ask(`/robots/${encodeURIComponent(robot)}/${word}`, { method: "POST" });
       Quasar.Notify.create({ message: `${robot}: ${told.trouble || told.answer}`, color: told.trouble ? "negative" : "dark" });
       await this.lookNow();
