@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 
 # oneDNN keeps what it made for every shape of a batch, unless told otherwise for the last 1024 of them: hundreds of
-# megabytes where the number of examples changes from batch to batch, as in training. It reads this before it first makes
-# something.
+# megabytes where the number of examples changes from batch to batch, as in training. It reads this before it first
+# makes something.
 os.environ.setdefault('ONEDNN_PRIMITIVE_CACHE_CAPACITY', '32')
 
 
