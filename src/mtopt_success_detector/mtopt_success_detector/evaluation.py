@@ -170,13 +170,14 @@ def measure_tasks(
 
     Args:
         tasks: Task names in one-hot order.
-        probabilities: `(N, T) float`, p(success).
+        probabilities: `(N, T) float`, p(success); what is NaN, because no image shows it, is not counted.
         outcomes: `(N, T) float`, 1, 0 or NaN.
         own_skill: `(N, T) bool`.
         thresholds: By task name.
     """
+    seen = np.where(np.isnan(probabilities), np.nan, outcomes)
     return {
-        task: measure(probabilities[:, t], outcomes[:, t], own_skill[:, t], thresholds[task])
+        task: measure(probabilities[:, t], seen[:, t], own_skill[:, t], thresholds[task])
         for t, task in enumerate(tasks)
         if task in thresholds
     }

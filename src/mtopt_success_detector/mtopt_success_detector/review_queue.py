@@ -57,7 +57,8 @@ def questions(judged: Judgements, task: int, candidates: np.ndarray, rng: np.ran
         candidates: `(N,) bool`, the episodes that may be asked about.
         rng: Source of the random ones.
     """
-    rows = np.flatnonzero(candidates)
+    # Nobody can answer what no image shows.
+    rows = np.flatnonzero(candidates & ~np.isnan(judged.logits[:, task]))
     # Not calibrated: training shows both outcomes equally often, so zero is where the evidence is balanced, also of
     # a task that hardly ever succeeds.
     by_view = judged.by_view[rows, :, task]

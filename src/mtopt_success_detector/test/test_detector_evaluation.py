@@ -3,7 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mtopt_success_detector.evaluation import DEFAULT, DEFAULT_THRESHOLD, Threshold, choose_threshold, measure
+from mtopt_success_detector.evaluation import (
+    DEFAULT,
+    DEFAULT_THRESHOLD,
+    Threshold,
+    choose_threshold,
+    measure,
+    measure_tasks,
+)
 
 
 def test_a_threshold_holds_the_false_positive_rate_on_the_validation_failures():
@@ -66,6 +73,14 @@ def test_of_many_failures_none_passes_where_so_low_a_rate_cannot_be_resolved():
     assert 0.8 < threshold.value < 0.9
     assert choose_threshold(probabilities, outcomes, 0.01, 0.0).value < threshold.value
     assert not choose_threshold(probabilities[21:], outcomes[21:], 0.001, 0.0).chosen
+
+
+def test_what_no_image_shows_is_not_counted():
+    probabilities, own = np.array([[0.9], [0.1], [np.nan], [np.nan]]), np.ones((4, 1), bool)
+    outcomes = np.array([[1.0], [0.0], [1.0], [0.0]])
+    metrics = measure_tasks(['lift-any'], probabilities, outcomes, own, {'lift-any': DEFAULT})['lift-any']
+    assert (metrics.successes, metrics.failures) == (1, 1)
+    assert metrics.balanced_accuracy == metrics.auc == 1
 
 
 def test_figures_agree_with_a_count_by_hand():

@@ -21,6 +21,7 @@ from mtopt_success_detector.evaluation import measure_tasks
 from mtopt_success_detector.grader import Grader
 from mtopt_success_detector.manifest import DetectorManifest, TrainingConfiguration
 from mtopt_success_detector.relabelling import relabel
+from mtopt_success_detector.review_queue import questions
 from mtopt_success_detector.splits import Split
 from mtopt_success_detector.trainer import train_detector
 
@@ -62,6 +63,9 @@ def test_what_no_image_shows_is_unsure_and_teaches_nothing(squares, tasks, confi
     assert 0 < graded['lift-any'].probability < 1
     assert graded['lift-any'].probability != 0.5
     assert relabel(squares.data, grader, dataset.final_images, ['blind'], ['place-any'], 1).unsure == 1.0
+    judged, every, rng = grader.judge(dataset.final_images, ['blind']), np.ones(1, bool), np.random.default_rng(0)
+    assert not list(questions(judged, tasks.index('place-any'), every, rng))
+    assert list(questions(judged, tasks.index('lift-any'), every, rng))
 
 
 def test_any_subset_of_the_views_will_do(grader, world):
