@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from mtopt_bringup.bootstrap import Setting
 from mtopt_core.errors import ConfigurationError
@@ -40,6 +41,7 @@ class Run:
         setting: Action space of its dataset and of its policy.
         tasks_file: All tasks its policy knows; with others than the usual ones its dataset is of those it learns alone.
         start: Run whose policy it starts from, of the same seed; empty for none.
+        outcomes: Whose outcomes it learns from; the detector is one that is given, and grades the dataset first.
     """
 
     options: tuple[str, ...] = ()
@@ -48,13 +50,16 @@ class Run:
     setting: Setting = 'eased'
     tasks_file: str = TASKS_FILE
     start: str = ''
+    outcomes: Literal['simulator', 'detector'] = 'simulator'
 
     @property
     def arguments(self) -> tuple[str, ...]:
         """Of `mtopt train`, the tasks included."""
+        outcomes = () if self.outcomes == 'simulator' else ('--outcomes', self.outcomes)
         setting = () if self.setting == 'eased' else ('--setting', self.setting)
         tasks_file = () if self.tasks_file == TASKS_FILE else ('--tasks-file', self.tasks_file)
-        return (*self.options, *setting, *tasks_file, *(('--tasks', ','.join(self.learned)) if self.learned else ()))
+        learned = ('--tasks', ','.join(self.learned)) if self.learned else ()
+        return (*self.options, *outcomes, *setting, *tasks_file, *learned)
 
 
 def _sharing(impersonation: str, *options: str) -> Run:
@@ -89,6 +94,7 @@ RUNS: Mapping[str, Run] = {
     'new-fine-tuned': _new(MT_OPT),
     'new-alone': _new(),
     'short': Run(share_of_steps=SHORT),
+    'detector-outcomes': Run(share_of_steps=SHORT, outcomes='detector'),
     **{f'balance-{share}': _variant(f'rebalancing.success_share={share / 100}') for share in (10, 25, 75, 90)},
     'head-per-task': _variant('network.heads=per_task'),
     'main-view': _variant('network.views=[main]'),
@@ -199,6 +205,12 @@ STUDIES: Mapping[str, Study] = {
         runs={'short': 'better on almost all tasks (verified)', 'head-per-task': ''},
         seeds=(0,),
         notes=('Paper: Fig. 10.',),
+    ),
+    'outcomes': Study(
+        title="Does the loop close without the simulator's truth: what do the learned detector's outcomes cost?",
+        runs={'short': '', 'detector-outcomes': ''},
+        seeds=(0,),
+        notes=('Evaluated by the truth, both. Of an episode for which the detector is unsure nothing is learned.',),
     ),
     'actions': Study(
         title='Which views does the policy need, and what does it cost to learn to close, lift and terminate?',

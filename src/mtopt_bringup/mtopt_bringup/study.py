@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +19,7 @@ from mtopt_bringup.study_tables import heading, markdown_table, markdown_tasks, 
 from mtopt_bringup.task_mixture import IMBALANCED
 from mtopt_core.checkpoint import find_checkpoint
 from mtopt_core.errors import ConfigurationError
+from mtopt_core.paths import shipped
 from mtopt_core.tasks import TASKS_FILE, load_tasks
 
 EVALUATION_SEED = 1000
@@ -44,6 +45,7 @@ class Laboratory:
         workers: Simulation processes; 0 for one per core.
         threads: CPU threads of training; 0 for all.
         start: Policy that runs which start from another run's start from instead; none for that run's.
+        detector: Success detector, or a folder of them, of runs that learn from a detector's outcomes.
     """
 
     out: Path
@@ -55,6 +57,7 @@ class Laboratory:
     workers: int
     threads: int
     start: Path | None = None
+    detector: Path = field(default_factory=partial(shipped, 'models', 'success_detector'))
 
     def data(self, seed: int, run: Run) -> bootstrap.Plan:
         """Return a run's dataset: that of the seed and its action space, or one of new tasks alone."""
@@ -77,12 +80,13 @@ class Laboratory:
         return max(1, round(self.steps * run.share_of_steps))
 
     def stages(self, name: str, seed: int) -> list[Stage]:
-        """Return the stages of a run: train, evaluate."""
+        """Return the stages of a run: grade its dataset where a detector says what it learns, train, evaluate."""
         run, folder = RUNS[name], self.folder(name, seed)
         data = self.data(seed, run)
         start = self.start or self.folder(run.start, seed) / 'policy'
         train = [
-            *('train', '--bags', str(data.out), '--out', str(folder), '--outcomes', 'simulator'),
+            *('train', '--bags', str(data.out), '--out', str(folder)),
+            *(('--outcomes', 'simulator') if run.outcomes == 'simulator' else ()),
             *('--steps', str(self.steps_of(run)), '--threads', str(self.threads), '--set', f'seed={seed}'),
             *(('--from', str(start)) if run.start else ()),
             *run.arguments,
@@ -94,7 +98,10 @@ class Laboratory:
             *('--tasks-file', run.tasks_file),
             *(('--tasks', ','.join(run.learned)) if run.learned else ()),
         ]
+        relabel = ['relabel', '--bags', str(data.out), '--detector', str(self.detector), '--tasks-file', run.tasks_file]
+        grade = Stage('relabel', f'{name}, seed {seed}: grade its dataset', partial(list, relabel))
         return [
+            *((grade,) if run.outcomes == 'detector' else ()),
             Stage('train', f'{name}, seed {seed}: train', partial(list, train)),
             Stage('evaluate', f'{name}, seed {seed}: evaluate', partial(list, evaluate)),
         ]
@@ -105,7 +112,7 @@ class Laboratory:
         Raises:
             StageError: A stage failed.
             EvaluationError: The evaluation left no file that can be read.
-            CheckpointError: The policy to start from that was given is none.
+            CheckpointError: The policy to start from, or the detector, that was given is none.
         """
         run, folder, again = RUNS[name], self.folder(name, seed), 'the same command'
         if run.start and self.start is None:
@@ -124,18 +131,19 @@ class Laboratory:
             steps=self.steps_of(run),
             evaluation=Evaluation.load(folder / 'evaluation.json'),
             started_from=find_checkpoint(self.start).name if run.start and self.start else run.start,
+            detector=find_checkpoint(self.detector).name if run.outcomes == 'detector' else '',
         ).save(self.results)
 
     def _train(self, name: str, seed: int, console: Console) -> None:
         """Train a run whose policy another one starts from, unless that was done, on its dataset."""
         path = self.folder(name, seed) / 'state.json'
-        state, (train, *_) = State.load(path), self.stages(name, seed)
-        if train.name in {record.name for record in state.stages}:
+        state, (*training, _) = State.load(path), self.stages(name, seed)
+        if training[-1].name in {record.name for record in state.stages}:
             return
         data = self.data(seed, RUNS[name])
         data_path = data.out / 'bootstrap.json'
         carry_out(bootstrap.stages_of(data), State.load(data_path), data_path, 'the same command', console)
-        carry_out([train], state, path, 'the same command', console)
+        carry_out(training, state, path, 'the same command', console)
 
 
 def study(
@@ -161,6 +169,13 @@ def study(
             f'{MT_OPT}, which is trained first where it is missing.',
         ),
     ] = None,
+    detector: Annotated[
+        Path | None,
+        typer.Option(
+            help='Success detector that study outcomes learns from: a checkpoint, or a folder of them. Without, the '
+            'shipped one.'
+        ),
+    ] = None,
     show: Annotated[bool, typer.Option('--show', help='Run nothing, show what there is.')] = False,
     markdown: Annotated[
         bool, typer.Option('--markdown', help='Print the tables as Markdown, task by task too.')
@@ -178,6 +193,8 @@ def study(
     if quick:
         size, few, steps, episodes = QUICK, QUICK, QUICK.steps, 2
     laboratory = Laboratory(out, results, size, few, steps, episodes, workers, threads, start)
+    if detector is not None:
+        laboratory = replace(laboratory, detector=detector)
     wanted = [
         (run, seed)
         for seed in (_listed(seeds, chosen.seeds, int) if seeds else chosen.seeds)

@@ -31,6 +31,7 @@ class RunResult(BaseModel):
         steps: Gradient steps.
         evaluation: What the policy does on the evaluation's seeds.
         started_from: Run whose policy it started from, or the version of a policy that was given; empty for none.
+        detector: Version of the success detector whose outcomes it learned from; empty for the simulator's truth.
     """
 
     model_config = ConfigDict(extra='forbid', frozen=True)
@@ -41,6 +42,7 @@ class RunResult(BaseModel):
     steps: int
     evaluation: Evaluation
     started_from: str = ''
+    detector: str = ''
 
     def save(self, folder: Path) -> None:
         """Write it as `<folder>/<run>/seed-<seed>.json`, whole or not at all."""

@@ -13,6 +13,7 @@ from mtopt_bringup.study_results import ResultError, RunResult, load_result, pat
 from mtopt_bringup.study_tables import cells, columns, markdown_table, markdown_tasks, write_figure
 from mtopt_core.checkpoint import load_manifest, newest_checkpoint
 from mtopt_core.errors import ConfigurationError
+from mtopt_core.paths import shipped
 from mtopt_core.tasks import load_tasks
 from mtopt_policy.learner.configuration import load_trainer
 from mtopt_policy.manifest import PolicyManifest
@@ -157,6 +158,17 @@ def test_the_study_of_new_tasks_trains_the_policy_it_starts_from_first(tmp_path,
     assert len(manifest.tasks) == 14
     assert manifest.training.started_from == policies[MT_OPT].name
     assert load_result(tmp_path / 'results', MT_OPT, 0) is None, 'only its training was needed'
+
+
+@pytest.mark.timeout(900)
+def test_a_run_learns_from_the_outcomes_of_a_detector_that_grades_its_dataset_first(tmp_path, capfd):
+    arguments = {'out': tmp_path / 'out', 'results': tmp_path / 'results', 'runs': 'detector-outcomes'}
+    study('outcomes', quick=True, workers=2, threads=1, **arguments)
+    printed = capfd.readouterr().out
+    assert printed.index('mtopt relabel') < printed.index('--outcomes detector')
+    assert '--outcomes simulator' not in printed[printed.index('mtopt relabel') :]
+    saved = load_result(tmp_path / 'results', 'detector-outcomes', 0)
+    assert saved.detector == newest_checkpoint(shipped('models', 'success_detector')).name
 
 
 def test_unknown_names_are_refused_with_the_known_ones(tmp_path):
