@@ -27,7 +27,7 @@ from mtopt_success_detector.calibration import Calibration
 from mtopt_success_detector.evaluation import DEFAULT
 from mtopt_success_detector.final_images import FinalImages
 from mtopt_success_detector.grader import Grader
-from mtopt_success_detector.judging import BATCH, judge
+from mtopt_success_detector.judging import BATCH, Judge
 from mtopt_success_detector.manifest import DetectorManifest, ThresholdRule, TrainingConfiguration
 from mtopt_success_detector.network import DetectorConfiguration, SuccessDetector
 from mtopt_success_detector.relabelling import relabel
@@ -61,15 +61,16 @@ def main(
         configuration = small.of_tasks(TASKS).looking_at({} if whole else load_cell().regions)
         images = FinalImages(data, configuration.looks)
         images.read({row.episode_id: row.path for row in rows})
-        network, precision = SuccessDetector(configuration).eval(), Precision.of_this_machine()
-        detectors = (_detector(network, number) for number in count())
+        network = SuccessDetector(configuration).eval()
+        judge = Judge.compiled(network, Precision.of_this_machine(), workers)
+        detectors = (_detector(judge, number) for number in count())
         pixels, present = images.images(ids[:BATCH]), images.present(ids[:BATCH])
         ids = ids[: len(ids) // BATCH * BATCH]
         bare, cached = 'bare network', 'relabelling, images cached'
 
         def forward() -> None:
             with ThreadPoolExecutor(workers) as pool:
-                list(pool.map(lambda _: judge(network, pixels, present, precision), range(len(ids) // len(pixels))))
+                list(pool.map(lambda _: judge(pixels, present), range(len(ids) // len(pixels))))
 
         seconds = alternate(
             {cached: lambda: relabel(data, next(detectors), images, ids, TASKS.names, workers), bare: forward},
@@ -117,13 +118,13 @@ def main(
         print(load())
 
 
-def _detector(network: SuccessDetector, number: int) -> Grader:
+def _detector(judge: Judge, number: int) -> Grader:
     """Return a version of its own of a network, so that it has graded nothing before."""
     manifest = DetectorManifest(
         version=f'{new_version(0)}-{number}',
         tasks=TASKS.names,
         skills=tuple(task.skill for task in TASKS.tasks),
-        network=network.configuration,
+        network=judge.network.configuration,
         training=TrainingConfiguration(),
         episodes={},
         first_episode='',
@@ -135,7 +136,7 @@ def _detector(network: SuccessDetector, number: int) -> Grader:
         held_out={},
         references={},
     )
-    return Grader(network, manifest, Precision.of_this_machine())
+    return Grader(manifest, judge)
 
 
 if __name__ == '__main__':

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import threading
-import warnings
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
-from typing import Any, Protocol
+from functools import partial
+from typing import Protocol
 
-import openvino
-import openvino.opset13
 import torch
-from torch import nn
 
 from mtopt_core.batching import Batcher
+from mtopt_core.compiled import CompiledPart
 from mtopt_policy.action_space import DIMENSIONS, STATE
 from mtopt_policy.q_network import QNetwork
+
+EMBEDDING = *(f'fusion.{part}.' for part in ('blocks', 'fuse', 'context', 'trunk')), 'task_embedding.'
+"""Prefixes of the weights that `QNetwork.embed` uses."""
 
 
 class Backend(Protocol):
@@ -142,108 +141,21 @@ class OpenVinoBackend:
             torch.rand(batch, len(STATE)),
             torch.rand(batch, configuration.tasks),
         )
-        core = openvino.Core()
-        self.precision = precision or (
-            'bf16' if 'BF16' in core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES') else 'f32'
+        compiled = partial(
+            CompiledPart, network, threads=threads, key=configuration.model_dump_json(), precision=precision
         )
-        options = {
-            'PERFORMANCE_HINT': 'LATENCY',
-            'INFERENCE_PRECISION_HINT': self.precision,
-            'INFERENCE_NUM_THREADS': threads,
-            # Every process would pin its first thread to the same core.
-            'ENABLE_CPU_PINNING': False,
-        }
-        self._tower = _compile(core, _Part(network, 'tower'), (images,), options)
-        self._embed = _compile(core, _Part(network, 'embed'), (features, *vectors), options)
+        self._tower = compiled('tower', ('towers.',), (images,))
+        self._embed = compiled('embed', EMBEDDING, (features, *vectors))
+        self.precision = self._tower.precision
         self._score = network.score
 
     def tower(self, images: torch.Tensor) -> torch.Tensor:
         """See `Backend.tower`."""
-        return _infer(self._tower, images)
+        return self._tower(images)
 
     @torch.inference_mode()
     def head(
         self, features: torch.Tensor, actions: torch.Tensor, state: torch.Tensor, task: torch.Tensor
     ) -> torch.Tensor:
         """See `Backend.head`."""
-        return self._score(_infer(self._embed, features, actions, state, task), task)
-
-
-class _Part(nn.Module):
-    """One method of the network as a module, which is what OpenVINO converts, with its weights as further inputs."""
-
-    def __init__(self, network: QNetwork, method: str):
-        super().__init__()
-        self.network = network
-        self.method = method
-        own = {'tower': ('network.towers.',), 'embed': ('network.fusion.', 'network.task_embedding.')}[method]
-        self.weights = {
-            name: tensor
-            for name, tensor in self.state_dict().items()
-            if name.startswith(own) and tensor.is_floating_point() and '.logit.' not in name
-        }
-
-    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        return getattr(self.network, self.method)(*inputs)
-
-
-class _Weightless(nn.Module):
-    """A part that is given its weights behind its inputs."""
-
-    def __init__(self, part: _Part):
-        super().__init__()
-        # In a list, so that its weights are not this module's; a copy, for it loses them.
-        self._part = [deepcopy(part)]
-        self._names = tuple(part.weights)
-
-    def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
-        inputs = len(tensors) - len(self._names)
-        # What torch.func.functional_call does, which refuses to be traced.
-        for name, weight in zip(self._names, tensors[inputs:], strict=True):
-            path, _, attribute = name.rpartition('.')
-            owner = self._part[0].get_submodule(path)
-            owner._parameters.pop(attribute, None)
-            owner._buffers.pop(attribute, None)
-            object.__setattr__(owner, attribute, weight)
-        return self._part[0](*tensors[:inputs])
-
-
-def _compile(
-    core: openvino.Core, part: _Part, example: tuple[torch.Tensor, ...], options: dict[str, Any]
-) -> openvino.InferRequest:
-    model = _template(part, example).clone()
-    for parameter, weight in zip(model.get_parameters()[len(example) :], part.weights.values(), strict=True):
-        constant = openvino.opset13.constant(weight.detach().numpy().copy())
-        for user in parameter.output(0).get_target_inputs():
-            user.replace_source_output(constant.output(0))
-        model.remove_parameter(parameter)
-    return core.compile_model(model, 'CPU', options).create_infer_request()
-
-
-_TEMPLATES: dict[tuple[Any, ...], openvino.Model] = {}
-_CONVERTING = threading.Lock()
-
-
-def _template(part: _Part, example: tuple[torch.Tensor, ...]) -> openvino.Model:
-    """Return a part converted for OpenVINO, once per process, with parameters in place of its weights.
-
-    Converting takes seconds, and torch never gives back the megabytes it traces into: a node that loads a new policy
-    every minute would grow all night.
-    """
-    tensors = *example, *part.weights.values()
-    shapes = [tuple(tensor.shape) for tensor in tensors]
-    key = part.network.configuration.model_dump_json(), part.method, *shapes[: len(example)]
-    with _CONVERTING:
-        if key not in _TEMPLATES:
-            with torch.no_grad(), warnings.catch_warnings():
-                # OpenVINO's converter traces. The maps' sizes become constants, as they should: each has one size.
-                warnings.simplefilter('ignore', torch.jit.TracerWarning)
-                warnings.simplefilter('ignore', DeprecationWarning)
-                _TEMPLATES[key] = openvino.convert_model(_Weightless(part), example_input=tensors, input=shapes)
-        return _TEMPLATES[key]
-
-
-def _infer(request: openvino.InferRequest, *inputs: torch.Tensor) -> torch.Tensor:
-    arrays = [tensor.contiguous().numpy() for tensor in inputs]
-    (output,) = request.infer(arrays, share_inputs=True, share_outputs=True).values()
-    return torch.from_numpy(output)
+        return self._score(self._embed(features, actions, state, task), task)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from mtopt_core.progress import Report, silent
 from mtopt_core.tasks import TaskSet
 from mtopt_success_detector.evaluation import Threshold
 from mtopt_success_detector.final_images import FinalImages
-from mtopt_success_detector.judging import Judgements, judge, judge_episodes
+from mtopt_success_detector.judging import Judge, Judgements
 from mtopt_success_detector.manifest import DetectorManifest
 from mtopt_success_detector.network import SuccessDetector
 
@@ -44,27 +45,29 @@ class Grader:
         manifest: What the checkpoint says about itself.
     """
 
-    def __init__(self, network: SuccessDetector, manifest: DetectorManifest, precision: Precision) -> None:
+    def __init__(self, manifest: DetectorManifest, judge: Judge) -> None:
         self.manifest = manifest
-        self._network = network
-        self._precision = precision
+        self._judge = judge
         # Threads that ask at the same time are answered together.
-        self._batcher: Batcher[tuple[np.ndarray, np.ndarray], Judgements] = Batcher(self._judge_together, LARGEST_BATCH)
+        self._batcher: Batcher[tuple[np.ndarray, np.ndarray], Judgements] = Batcher(
+            partial(_judge_together, judge), LARGEST_BATCH
+        )
 
     @classmethod
-    def load(cls, path: Path, tasks: TaskSet) -> Grader:
+    def load(cls, path: Path, tasks: TaskSet, streams: int = 1) -> Grader:
         """Load a checkpoint.
 
         Args:
             path: The checkpoint's folder.
             tasks: The tasks of the cell; the detector must have been trained for the same.
+            streams: Threads that will judge batches of their own at the same time.
 
         Raises:
             CheckpointError: It is damaged, of another kind, or trained for other tasks.
         """
         network, manifest = load_detector(path, tasks)
         precision = Precision.of_this_machine()
-        return cls(network.to(precision.device).eval(), manifest, precision)
+        return cls(manifest, Judge.compiled(network.to(precision.device).eval(), precision, streams))
 
     def grade(self, jpegs: Mapping[str, bytes], tasks: Sequence[str] = ()) -> list[Graded]:
         """Grade one episode's final images; several threads may.
@@ -99,20 +102,14 @@ class Grader:
         graded = zip(outcomes, judged.distances[0].tolist(), strict=True)
         return [Graded(outcome, distance) for outcome, distance in graded if not tasks or outcome.task in tasks]
 
-    def _judge_together(self, episodes: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[Judgements]:
-        images, present = (np.concatenate(parts) for parts in zip(*episodes, strict=True))
-        judged = judge(self._network, images, present, self._precision)
-        parts = (np.split(values, len(episodes)) for values in (judged.logits, judged.by_view, judged.distances))
-        return [Judgements(*part) for part in zip(*parts, strict=True)]
-
     def judge(self, final_images: FinalImages, episode_ids: Sequence[str], report: Report = silent) -> Judgements:
-        """Judge many episodes, as `judge_episodes` does."""
-        return judge_episodes(self._network, final_images, episode_ids, self._precision, report)
+        """Judge many episodes, as `Judge.episodes` does."""
+        return self._judge.episodes(final_images, episode_ids, report)
 
     def probabilities(
         self, final_images: FinalImages, episode_ids: Sequence[str], report: Report = silent
     ) -> np.ndarray:
-        """Return p(success) of many episodes, `(N, T) float32`; arguments as for `judge_episodes`."""
+        """Return p(success) of many episodes, `(N, T) float32`; arguments as for `Judge.episodes`."""
         return self.manifest.calibration.probabilities(self.judge(final_images, episode_ids, report).logits)
 
     def verdicts(self, probabilities: np.ndarray) -> np.ndarray:
@@ -128,6 +125,13 @@ class Grader:
                 self.manifest.tasks, found.tolist(), known(probabilities).tolist(), strict=True
             )
         ]
+
+
+def _judge_together(judge: Judge, episodes: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[Judgements]:
+    images, present = (np.concatenate(parts) for parts in zip(*episodes, strict=True))
+    judged = judge(images, present)
+    parts = (np.split(values, len(episodes)) for values in (judged.logits, judged.by_view, judged.distances))
+    return [Judgements(*part) for part in zip(*parts, strict=True)]
 
 
 def known(probabilities: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from mtopt_success_detector.dataset import Dataset
 from mtopt_success_detector.drift import Reference
 from mtopt_success_detector.evaluation import Threshold, choose_threshold, measure_tasks
 from mtopt_success_detector.grader import verdicts
-from mtopt_success_detector.judging import features_of_episodes, judge_episodes
+from mtopt_success_detector.judging import Judge
 from mtopt_success_detector.manifest import DetectorManifest, LabelCounts, ThresholdRule
 from mtopt_success_detector.network import SuccessDetector
 from mtopt_success_detector.splits import Split
@@ -45,14 +45,13 @@ def certify(
         The fields of `DetectorManifest` that depend on data.
     """
     validation, test = dataset.of(Split.VALIDATION), dataset.of(Split.TEST)
-    network.expect(
-        features_of_episodes(network, dataset.final_images, dataset.usual_ids, precision), dataset.usual_own_skill
-    )
-    judged = judge_episodes(network, dataset.final_images, validation.episode_ids, precision)
+    judge = Judge.compiled(network, precision)
+    network.expect(judge.features(dataset.final_images, dataset.usual_ids), dataset.usual_own_skill)
+    judged = judge.episodes(dataset.final_images, validation.episode_ids)
     outcomes = np.where(validation.own_skill, validation.outcomes, np.nan)
     calibration = Calibration.fit(judged.logits, outcomes)
     thresholds = choose_thresholds(tasks, taught, calibration.probabilities(judged.logits), outcomes, rule)
-    held_out = judge_episodes(network, dataset.final_images, test.episode_ids, precision)
+    held_out = judge.episodes(dataset.final_images, test.episode_ids)
     return {
         'episodes': {split.name.lower(): int((dataset.splits == split).sum()) for split in Split},
         'first_episode': min(dataset.episode_ids),
@@ -64,7 +63,7 @@ def certify(
         'held_out': measure_tasks(
             tasks.names, calibration.probabilities(held_out.logits), test.outcomes, test.own_skill, thresholds
         ),
-        'references': _references(network, dataset, tasks, calibration, thresholds, precision),
+        'references': _references(judge, dataset, tasks, calibration, thresholds),
     }
 
 
@@ -144,15 +143,14 @@ def _label_counts(dataset: Dataset, tasks: TaskSet) -> dict[str, LabelCounts]:
 
 
 def _references(
-    network: SuccessDetector,
+    judge: Judge,
     dataset: Dataset,
     tasks: TaskSet,
     calibration: Calibration,
     thresholds: dict[str, Threshold],
-    precision: Precision,
 ) -> dict[str, Reference]:
     """Return what is usual, over episodes as they come, labelled or not."""
-    judged = judge_episodes(network, dataset.final_images, dataset.usual_ids, precision)
+    judged = judge.episodes(dataset.final_images, dataset.usual_ids)
     found = verdicts(tasks.names, thresholds, calibration.probabilities(judged.logits))
     references = {}
     for task in thresholds:

@@ -150,29 +150,37 @@ class SuccessDetector(nn.Module):
         """
         return self._by_task(self._logits(self.tower(images), present), present)
 
-    def judge(self, images: torch.Tensor, present: torch.Tensor) -> Judgement:
+    def maps(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the feature maps `(N, C, h, w)` of images `(N, S, S, 3) uint8` RGB."""
+        return self.tower(images.movedim(-1, -3).float() / 255)
+
+    def judge(self, maps: torch.Tensor, present: torch.Tensor) -> Judgement:
         """Judge final images for every task, view by view too.
 
         Args:
-            images: As for `forward`.
+            maps: From `maps`, of the images present, by episode, look and view.
             present: As for `forward`.
         """
-        maps = self.tower(images[present])
         logits = self._logits(maps, present)
         by_view = logits.masked_fill(~present[:, self.look_of_task], torch.nan).transpose(1, 2)
-        features = self._mean_features(maps, present)[:, self.look_of_task]
+        features = self.features(maps, present)[:, self.look_of_task]
         distances = ((features - self.usual) / self.spread).square().mean(dim=2)
         unseen = ~present.any(dim=2)[:, self.look_of_task]
         return Judgement(self._by_task(logits, present).masked_fill(unseen, torch.nan), by_view, distances)
 
-    def features(self, images: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+    def features(self, maps: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
         """Return the tower's features `(B, L, K)`: mean and spread of every map, the mean over the views present.
 
         Args:
-            images: As for `forward`.
+            maps: As for `judge`.
             present: As for `forward`.
         """
-        return self._mean_features(self.tower(images[present]), present)
+        pooled = torch.cat([maps.float().mean(dim=(2, 3)), maps.float().std(dim=(2, 3))], dim=1)
+        episode, look, _ = present.nonzero(as_tuple=True)
+        total = pooled.new_zeros(*present.shape[:2], pooled.shape[1]).index_put(
+            (episode, look), pooled, accumulate=True
+        )
+        return total / present.sum(dim=2, keepdim=True).clamp_min(1)
 
     def expect(self, features: torch.Tensor, own_skill: np.ndarray) -> None:
         """Take the features of some episodes as the usual ones.
@@ -203,12 +211,3 @@ class SuccessDetector(nn.Module):
     def _by_task(self, logits: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
         """Return the mean over the views present, `(B, T)`, of logits `(B, T, V)`."""
         return logits.sum(dim=2) / present[:, self.look_of_task].sum(dim=2).clamp_min(1)
-
-    def _mean_features(self, maps: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
-        """Return the mean over the views present of what is pooled of the feature maps, `(B, L, K)`."""
-        pooled = torch.cat([maps.float().mean(dim=(2, 3)), maps.float().std(dim=(2, 3))], dim=1)
-        episode, look, _ = present.nonzero(as_tuple=True)
-        total = pooled.new_zeros(*present.shape[:2], pooled.shape[1]).index_put(
-            (episode, look), pooled, accumulate=True
-        )
-        return total / present.sum(dim=2, keepdim=True).clamp_min(1)

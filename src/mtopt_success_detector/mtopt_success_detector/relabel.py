@@ -39,16 +39,17 @@ def relabel(
     where it was stopped. Of several versions' verdicts the newest version's count, and a person's always.
     """
     known, data = load_tasks(tasks_file), DataFolder(bags)
-    grader = Grader.load(_found(detector, data), known)
+    workers = os.cpu_count() or 1
+    torch.set_num_threads(1)
+    grader = Grader.load(_found(detector, data), known, workers)
     names = [known[name.strip()].name for name in tasks.split(',')] if tasks else list(known.names)
     started = time.monotonic()
     with progress_bar('Reading new bags') as report:
         rows, final_images = read_final_images(data, grader.manifest.network, report)
     read = time.monotonic()
-    torch.set_num_threads(1)
     with progress_bar('Grading') as report:
         ids = [row.episode_id for row in rows]
-        done = relabel_episodes(data, grader, final_images, ids, names, os.cpu_count() or 1, report)
+        done = relabel_episodes(data, grader, final_images, ids, names, workers, report)
     graded = time.monotonic() - read
     print(
         f'{done.graded} episodes graded for {len(names)} tasks by detector {grader.manifest.version}, '

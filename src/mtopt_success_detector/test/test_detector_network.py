@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
 
+from mtopt_core.precision import Precision
 from mtopt_core.tasks import load_tasks
+from mtopt_success_detector.judging import Judge
 from mtopt_success_detector.network import DetectorConfiguration, SuccessDetector
 
 
@@ -64,7 +69,7 @@ def test_a_task_is_judged_by_the_look_of_its_skill_alone():
     lifts = [task.skill == 'lift' for task in tasks.tasks]
     moved = (network(other, present) != logits).all(dim=0)
     assert moved.tolist() == [not lift for lift in lifts]
-    judged = network.judge(images, present)
+    judged = network.judge(network.tower(images[present]), present)
     torch.testing.assert_close(judged.logits, logits)
     seen = ~judged.by_view.isnan()
     assert seen.any(dim=2).tolist() == [[True] * 3] * 2
@@ -75,3 +80,25 @@ def test_a_task_is_judged_by_the_look_of_its_skill_alone():
 def test_a_detector_with_regions_must_know_the_skills_of_its_tasks():
     with pytest.raises(ValidationError, match='skills of its 2 tasks'):
         DetectorConfiguration(preset='small', tasks=2, image_size=64, norm='group', regions={'place': {}})
+
+
+def test_a_compiled_judge_judges_as_the_network_does_whatever_the_number_of_images_and_in_any_thread():
+    torch.manual_seed(0)
+    tasks, rng = load_tasks(), np.random.default_rng(0)
+    network = SuccessDetector(DetectorConfiguration.small(len(tasks)).of_tasks(tasks)).eval()
+    precision = Precision(torch.device('cpu'), bfloat16=False)
+    compiled = Judge.compiled(network, precision, streams=2)
+    batches = []
+    for episodes in (1, 5, 2):
+        images = rng.integers(0, 256, (episodes, 1, 3, 64, 64, 3), np.uint8)
+        present = np.ones((episodes, 1, 3), bool)
+        present[:, 0, 1] = rng.random(episodes) < 0.5
+        batches.append((images, present))
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda batch: compiled(*batch), batches))
+    for batch, judged in zip(batches, found, strict=True):
+        expected = Judge(network, precision)(*batch)
+        spread = expected.logits.std()
+        np.testing.assert_allclose(judged.logits, expected.logits, atol=0.05 * spread, rtol=0.02)
+        assert (np.isnan(judged.by_view) == np.isnan(expected.by_view)).all()
+        np.testing.assert_allclose(judged.distances, expected.distances, rtol=0.02)
