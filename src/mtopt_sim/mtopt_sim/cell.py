@@ -43,6 +43,7 @@ class Cell:
         table: The cell.
         plant: The simulator; none: MuJoCo. Where things come to rest is found by MuJoCo in any case, so that a seed
             means the same scene everywhere, and twice the same where a simulator is not deterministic.
+        looks: How much light, colours and cameras of the scenes vary; `draw_scene` says what it means.
 
     Attributes:
         table: The cell.
@@ -58,6 +59,7 @@ class Cell:
         objects: Objects = None,
         table: CellTable = CELL,
         plant: Plant | None = None,
+        looks: float = 1.0,
     ) -> None:
         self.table = table
         self.cameras = tuple(cameras)
@@ -66,6 +68,7 @@ class Cell:
         self._check(0, None, None)
         self.kinematics = Kinematics.from_urdf(urdf_text(table.arm), table.arm.base, table.arm.tip)
         self._objects = objects
+        self._looks = looks
         self._settling = MujocoPlant(table, image_size)
         self._plant: Plant = plant or self._settling
         fingers = (joint.child for joint in table.arm.joints if joint.motion is Motion.PRISMATIC)
@@ -93,7 +96,7 @@ class Cell:
         """
         self._check(seed, region, require)
         scene_rng, start_rng = np.random.default_rng(seed).spawn(2)
-        scene = draw_scene(self.table, self._objects, require, scene_rng, held=holding)
+        scene = draw_scene(self.table, self._objects, require, scene_rng, holding, self._looks)
         self._plate_place = scene.plate_position, scene.plate_yaw
         self._present = tuple(scene.objects) if scene.cloth is None else (*scene.objects, self._cloth_name)
         self._plant.dress(scene)

@@ -33,7 +33,7 @@ COVERED_HEIGHT = 0.09
 
 OBJECT_TINT, SURFACE_TINT = 0.05, 0.03
 CAMERA_SHIFT, CAMERA_TURN = 0.004, 0.012
-LAMP_TILT, LAMP_BRIGHTNESS = 0.35, (0.38, 0.62)
+LAMP_TILT, LAMP_BRIGHTNESS, LAMP_RANGE = 0.35, 0.5, 0.12
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,12 @@ class Scene:
 
 
 def draw_scene(
-    table: CellTable, objects: Objects, require: str | None, rng: np.random.Generator, held: bool = False
+    table: CellTable,
+    objects: Objects,
+    require: str | None,
+    rng: np.random.Generator,
+    held: bool = False,
+    looks: float = 1.0,
 ) -> Scene:
     """Draw a scene.
 
@@ -101,6 +106,8 @@ def draw_scene(
             are fewer objects.
         rng: Source of everything drawn.
         held: Whether a cloth that is required will be in the hand, with one object in the bin.
+        looks: How much light, colours and cameras vary, from 0, not at all, over 1, as usual, to 4,
+            where the lamp may nearly go out. Nothing else depends on it.
     """
     names = _choose(table, objects, rng)
     cloth: ClothPlacement | None = None
@@ -117,7 +124,7 @@ def draw_scene(
         objects=place_objects(table, names, rng, taken),
         plate_position=home.centre + rng.uniform(-slack, slack),
         plate_yaw=float(PLATE_YAW + rng.uniform(-PLATE_TURN, PLATE_TURN)),
-        look=_draw_look(table, rng),
+        look=_draw_look(table, rng, looks),
         cloth=cloth,
     )
 
@@ -200,16 +207,20 @@ def _choose(table: CellTable, objects: Objects, rng: np.random.Generator) -> lis
     return [str(name) for name in rng.permutation(chosen)]
 
 
-def _draw_look(table: CellTable, rng: np.random.Generator) -> Look:
+def _draw_look(table: CellTable, rng: np.random.Generator, looks: float) -> Look:
     cameras = len(table.cameras)
-    tilt = rng.uniform(-LAMP_TILT, LAMP_TILT, 2)
+
+    def within(largest: float, shape: int | tuple[int, int]) -> np.ndarray:
+        return looks * rng.uniform(-largest, largest, shape)
+
+    tilt = within(LAMP_TILT, 2)
     return Look(
-        object_tints=rng.uniform(-OBJECT_TINT, OBJECT_TINT, (len(table.categories), 3)),
-        surface_tint=rng.uniform(-SURFACE_TINT, SURFACE_TINT, 3),
-        plate_colour=int(rng.integers(len(table.plate.colours))),
-        plate_tint=rng.uniform(-SURFACE_TINT, SURFACE_TINT, 3),
+        object_tints=within(OBJECT_TINT, (len(table.categories), 3)),
+        surface_tint=within(SURFACE_TINT, 3),
+        plate_colour=int(rng.integers(len(table.plate.colours))) * bool(looks),
+        plate_tint=within(SURFACE_TINT, 3),
         lamp_direction=np.append(tilt, -1.0) / np.linalg.norm(np.append(tilt, -1.0)),
-        lamp_brightness=float(rng.uniform(*LAMP_BRIGHTNESS)),
-        camera_shifts=rng.uniform(-CAMERA_SHIFT, CAMERA_SHIFT, (cameras, 3)),
-        camera_turns=rng.uniform(-CAMERA_TURN, CAMERA_TURN, (cameras, 3)),
+        lamp_brightness=LAMP_BRIGHTNESS + float(within(LAMP_RANGE, 1)[0]),
+        camera_shifts=within(CAMERA_SHIFT, (cameras, 3)),
+        camera_turns=within(CAMERA_TURN, (cameras, 3)),
     )

@@ -24,6 +24,7 @@ def new_cell(
     cameras: Iterable[str] = CAMERAS,
     objects: Objects = None,
     table: CellTable = CELL,
+    looks: float = 1.0,
 ) -> Cell:
     """Return a cell on a simulator; `Cell` explains the other arguments.
 
@@ -33,6 +34,7 @@ def new_cell(
         cameras: Cameras that are shown; Gazebo renders no others.
         objects: What lies in a scene.
         table: The cell.
+        looks: How much light, colours and cameras vary: 1 as usual, 0 not at all.
 
     Raises:
         SimulationError: The simulator is not installed or does not start.
@@ -41,12 +43,12 @@ def new_cell(
 
     shown = tuple(cameras)
     if simulator == 'mujoco':
-        return Cell(image_size, shown, objects, table)
+        return Cell(image_size, shown, objects, table, looks=looks)
     from mtopt_sim.gazebo.gazebo_plant import GazeboPlant
 
     plant = GazeboPlant(table, image_size, shown)
     try:
-        return Cell(image_size, shown, objects, table, plant)
+        return Cell(image_size, shown, objects, table, plant, looks)
     except BaseException:
         plant.close()
         raise

@@ -46,6 +46,27 @@ def test_the_plate_lies_within_its_bin_with_its_bottom_section_towards_the_robot
     assert {scene.look.plate_colour for scene in scenes} == {0, 1, 2}
 
 
+def test_how_much_looks_vary_changes_nothing_else():
+    def scene(looks):
+        rng = np.random.default_rng(3)
+        drawn = draw_scene(CELL, None, None, rng, looks=looks)
+        return drawn, rng.random()
+
+    (none, after_none), (usual, after), (twice, after_twice) = map(scene, (0.0, 1.0, 2.0))
+    assert after_none == after == after_twice
+    for one in (none, twice):
+        assert one.objects.keys() == usual.objects.keys()
+        assert all(np.array_equal(one.objects[name].position, usual.objects[name].position) for name in one.objects)
+        assert (one.plate_yaw, *one.plate_position) == (usual.plate_yaw, *usual.plate_position)
+    for name in ('object_tints', 'surface_tint', 'plate_tint', 'camera_shifts', 'camera_turns'):
+        assert not getattr(none.look, name).any()
+        assert getattr(usual.look, name).all()
+        assert getattr(twice.look, name) == pytest.approx(2 * getattr(usual.look, name))
+    assert (none.look.plate_colour, none.look.lamp_brightness) == (0, 0.5)
+    assert none.look.lamp_direction == pytest.approx([0, 0, -1])
+    assert twice.look.lamp_brightness - 0.5 == pytest.approx(2 * (usual.look.lamp_brightness - 0.5))
+
+
 def test_reach_is_that_of_the_farthest_corner():
     shapes = (box((0.2, 0.1, 0.04), COLOUR, (0.05, 0, 0)), sphere(0.5, COLOUR, collides=False))
     assert reach(shapes, np.array([1.0, 0, 0])) == pytest.approx(0.15)
