@@ -28,6 +28,7 @@ from mtopt_core.tasks import TaskSet, load_tasks
 from mtopt_policy.action_space import ActionSpace
 from mtopt_policy.scripted import ScriptedNoise, ScriptedPolicy, Target
 from mtopt_sim.cell import Cell
+from mtopt_sim.errors import DivergedError
 from mtopt_sim.simulators import SimulatorName, new_cell
 
 RELEASE_HEIGHT = 0.07  # m; what is held reaches a little below the tip
@@ -35,11 +36,14 @@ EXACT = ScriptedNoise(distraction=0, rise=0, early=0, aimless=0, random=0, stray
 
 
 def successes(robot: SimulatedRobot, policy: ScriptedPolicy, task: str, episodes: int) -> int:
-    """Return how many of the first episodes of a task succeed."""
-    return sum(
-        robot.run(policy, f'{task}_{number}', task, number, object_present=True).truth[task]
-        for number in range(episodes)
-    )
+    """Return how many of the first episodes of a task succeed; one whose physics diverge does not."""
+    count = 0
+    for number in range(episodes):
+        try:
+            count += robot.run(policy, f'{task}_{number}', task, number, object_present=True).truth[task]
+        except DivergedError as error:
+            print(f'{task}, seed {number}, counts as a failure: the physics diverged at step {error.step}')
+    return count
 
 
 def shown(succeeded: int, episodes: int) -> str:

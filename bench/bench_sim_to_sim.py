@@ -19,6 +19,7 @@ from measuring import load
 from rich.console import Console
 from rich.table import Table
 
+from mtopt_bringup.diverged_episodes import diverged_episodes
 from mtopt_bringup.episode_workers import Workplace, run_jobs
 from mtopt_bringup.evaluate import evaluation_job, named_checkpoints
 from mtopt_core.checkpoint import find_checkpoint
@@ -46,15 +47,15 @@ class Tried:
 
     Attributes:
         data: Their data folder.
-        truth: What is true at the end of each, by id and task.
+        truth: What is true at the end of each, by id and task; nothing of those whose physics diverged at every try.
     """
 
     data: DataFolder
     truth: Mapping[str, Mapping[str, bool]]
 
     def successes(self, task: str, episodes: int) -> list[bool]:
-        """Return whether each episode that attempted a task solved it."""
-        return [self.truth[episode_id(task, number)][task] for number in range(episodes)]
+        """Return whether each episode that attempted a task solved it; none did whose physics diverged."""
+        return [self.truth.get(episode_id(task, number), {}).get(task, False) for number in range(episodes)]
 
 
 def episode_id(task: str, number: int) -> str:
@@ -68,7 +69,7 @@ def attempt(
     """Simulate what is not there yet of the episodes that `mtopt evaluate` tries on this seed."""
     data = DataFolder(root)
     data.bags.mkdir(parents=True, exist_ok=True)
-    there = set(episode_ids(data.bags))
+    there = set(episode_ids(data.bags)) | diverged_episodes(data)
     jobs = [
         replace(
             evaluation_job(policy, task, (seed, number, place.tasks.index(task))), episode_id=episode_id(task, number)
@@ -81,7 +82,12 @@ def attempt(
         for count, _ in enumerate(run_jobs(replace(place, bags=data.bags), missing, workers), 1):
             report(len(jobs) - len(missing) + count, len(jobs))
     truth = {}
+    diverged = diverged_episodes(data)
+    if diverged:
+        print(f'not carried out in {place.simulator}, counted as failures: {", ".join(sorted(diverged))}')
     for job in jobs:
+        if job.episode_id in diverged:
+            continue
         (graded,) = read_outcomes(data.bags / job.episode_id)
         truth[job.episode_id] = {outcome.task: outcome.probability == 1 for outcome in graded.outcomes}
     return Tried(data, truth)

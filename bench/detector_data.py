@@ -31,7 +31,6 @@ from mtopt_policy.scripted import ScriptedPolicy
 from mtopt_sim.cell import Cell
 from mtopt_sim.mujoco_plant import MujocoPlant
 from mtopt_sim.scene import Scene
-from mtopt_sim.simulators import SimulatorName, new_cell
 
 IMAGE_SIZE = 128
 """Side of the images, px: what the detector is measured at."""
@@ -78,7 +77,6 @@ def fill(
     seed: int,
     *,
     shifted: bool = False,
-    simulator: SimulatorName = 'mujoco',
     attempted: Sequence[str] = KNOWN.names,
     place_share: float = PLACE_SHARE,
     report: Report = silent,
@@ -90,8 +88,7 @@ def fill(
         name: What the ids begin with.
         episodes: How many it shall hold.
         seed: Of all of them; episode i is the same whatever the others are.
-        shifted: Whether it is the cell on another day, which MuJoCo alone has.
-        simulator: What simulates the cell.
+        shifted: Whether it is the cell on another day.
         attempted: Tasks that are attempted, each as often as the others of its skill.
         place_share: Share of places among the episodes.
         report: Told how many are done.
@@ -102,7 +99,7 @@ def fill(
     if not wanted:
         return
     data.bags.mkdir(parents=True, exist_ok=True)
-    cell = _cell(simulator, shifted)
+    cell = Cell(IMAGE_SIZE, DETECTOR_CAMERAS, plant=ShiftedPlant(CELL, IMAGE_SIZE) if shifted else None)
     run = _simulated(cell, name, wanted, seed, attempted, place_share)
     for count, (episode_id, simulated) in enumerate(run):
         report(count + len(done), episodes)
@@ -128,12 +125,6 @@ def read_truth(root: Path) -> dict[str, dict[str, bool]]:
     """Return what is true of a folder's episodes, by id and task."""
     lines = [json.loads(line) for line in (root / 'truth.jsonl').read_text().splitlines()]
     return {line.pop('episode_id'): line for line in lines}
-
-
-def _cell(simulator: SimulatorName, shifted: bool) -> Cell:
-    if shifted:
-        return Cell(IMAGE_SIZE, DETECTOR_CAMERAS, plant=ShiftedPlant(CELL, IMAGE_SIZE))
-    return new_cell(simulator, IMAGE_SIZE, DETECTOR_CAMERAS)
 
 
 def _simulated(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -63,6 +64,8 @@ class Result:
         outcomes: The truth for every task.
         steps: Actions taken.
         termination: Why it ended.
+        problem: Why it was not carried out, for people: the physics diverged at every try. Nothing is then known of
+            it and no bag written. Empty for all others.
     """
 
     job: Job
@@ -71,6 +74,7 @@ class Result:
     outcomes: tuple[Outcome, ...]
     steps: int
     termination: Termination
+    problem: str = ''
 
     @property
     def solved(self) -> bool:
@@ -107,6 +111,7 @@ class Workplace:
         filming: Which jobs to make videos of; none films none.
         objects: Categories of every scene; none for each with its own probability.
         simulator: What simulates the cell; each worker has one of its own.
+        looks: How much light, colours and cameras vary: 1 as usual, 0 not at all.
     """
 
     configuration: CellConfiguration
@@ -120,13 +125,14 @@ class Workplace:
     filming: Filming | None = None
     objects: tuple[str, ...] | None = None
     simulator: SimulatorName = 'mujoco'
+    looks: float = 1.0
 
 
 def run_jobs(workplace: Workplace, jobs: Iterable[Job], workers: int) -> Iterator[Result]:
     """Simulate episodes in worker processes, in no particular order.
 
     Jobs are drawn one by one as workers become free: whoever ends the jobs early still gets the results of those
-    that run.
+    that run. An episode that was not carried out is told on standard error too.
 
     Args:
         workplace: What every worker needs.
@@ -144,7 +150,10 @@ def run_jobs(workplace: Workplace, jobs: Iterable[Job], workers: int) -> Iterato
             while running:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
-                    yield future.result()
+                    result = future.result()
+                    if result.problem:
+                        print(result.problem, file=sys.stderr)
+                    yield result
                 running |= {pool.submit(_run, job) for job in islice(waiting, len(done))}
         except BrokenProcessPool:
             raise WorkerError(

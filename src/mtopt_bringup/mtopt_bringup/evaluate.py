@@ -22,7 +22,7 @@ from mtopt_bringup.evaluation_table import table_of
 from mtopt_bringup.interruption import Interruption
 from mtopt_bringup.task_mixture import UNIFORM, TaskMixture
 from mtopt_core.checkpoint import find_checkpoint, load_manifest
-from mtopt_core.command_options import TasksFile
+from mtopt_core.command_options import Looks, TasksFile
 from mtopt_core.configuration import load_cell
 from mtopt_core.episode import new_episode_id
 from mtopt_core.errors import ConfigurationError
@@ -72,11 +72,15 @@ def evaluate(
     sim: Annotated[
         SimulatorName, typer.Option(help='What simulates the cell; Gazebo needs `make gazebo-root` and is slower.')
     ] = 'mujoco',
+    looks: Looks = 1.0,
 ) -> None:
     """Measure policies in the simulated cell.
 
     A lift's scene holds the object that is to be lifted, a place starts with an object in the hand. One policy is
     called better than another only where their 95 % Wilson intervals do not overlap.
+
+    An episode in which the simulator's physics diverge at every try counts as a failure, and is said beside the table
+    and in the JSON.
 
     A video shows what the main and wrist cameras see, what CEM tried coloured by its Q, and Q over the episode.
 
@@ -94,6 +98,7 @@ def evaluate(
         bags=None if bags is None else DataFolder(bags).bags,
         filming=None if videos is None else Filming(videos, _numbers(video_episodes, episodes)),
         simulator=sim,
+        looks=looks,
     )
     names = TaskMixture.parse(tasks, known).tasks
     policies = _asked_for(policy or [Policy.LEARNED], checkpoints)
@@ -203,7 +208,8 @@ def run_evaluation(
         progress(len(results), len(jobs))
     if workplace.bags is not None:
         store = LabelStore(DataFolder(workplace.bags.parent))
-        store.add_many(SIMULATOR, '', {result.job.episode_id: result.outcomes for result in results})
+        carried_out = [result for result in results if not result.problem]
+        store.add_many(SIMULATOR, '', {result.job.episode_id: result.outcomes for result in carried_out})
         store.close()
     return evaluation_of(results, seed, policies, tasks)
 
@@ -245,6 +251,7 @@ def evaluation_of(results: Iterable[Result], seed: int, policies: Sequence[str],
                 task=task,
                 successes=tuple(result.solved for result in tried),
                 steps=tuple(result.steps for result in tried),
+                diverged=tuple(result.job.number for result in tried if result.problem),
             )
             for (policy, task), tried in rows.items()
         ),

@@ -27,6 +27,8 @@ class TaskResult:
         task: Name of the task attempted.
         successes: The true outcome of each episode, in the order of the seeds.
         steps: Actions taken in each episode.
+        diverged: Numbers of the episodes that were not carried out, for the physics diverged at every try. They count
+            as failures: what makes a simulator diverge is mostly an arm that presses onto something.
     """
 
     policy: str
@@ -34,6 +36,7 @@ class TaskResult:
     task: str
     successes: tuple[bool, ...]
     steps: tuple[int, ...]
+    diverged: tuple[int, ...] = ()
 
     @property
     def rate(self) -> float:
@@ -75,6 +78,18 @@ class Evaluation:
         """Episodes of every policy on every task; 0 where an interruption left none that all had tried."""
         return len(self.results[0].successes) if self.results else 0
 
+    @property
+    def diverged(self) -> str:
+        """What is to be said of episodes that were not carried out; empty where there are none."""
+        lists = [f'{row.policy} {row.task} {", ".join(map(str, row.diverged))}' for row in self.results if row.diverged]
+        number = sum(len(row.diverged) for row in self.results)
+        return (
+            f'{number} episode{"s" * (number > 1)} not carried out, as the physics diverged at every try, '
+            f'counted as failure{"s" * (number > 1)}: {"; ".join(lists)}'
+            if number
+            else ''
+        )
+
     def find(self, policy: str, task: str) -> TaskResult:
         """Return the result of a policy on a task; every policy was evaluated on every task."""
         return next(result for result in self.results if (result.policy, result.task) == (policy, task))
@@ -100,7 +115,14 @@ class Evaluation:
         try:
             data = json.loads(path.read_text())
             results = tuple(
-                TaskResult(**{**row, 'successes': tuple(row['successes']), 'steps': tuple(row['steps'])})
+                TaskResult(
+                    **{
+                        **row,
+                        'successes': tuple(row['successes']),
+                        'steps': tuple(row['steps']),
+                        'diverged': tuple(row.get('diverged', ())),
+                    }
+                )
                 for row in data['results']
             )
             return cls(created=data['created'], seed=data['seed'], results=results)
@@ -151,4 +173,5 @@ def pooled(results: Iterable[TaskResult], task: str) -> TaskResult:
         task=task,
         successes=tuple(success for row in rows for success in row.successes),
         steps=tuple(steps for row in rows for steps in row.steps),
+        diverged=tuple(number for row in rows for number in row.diverged),
     )

@@ -15,7 +15,7 @@ def table_of(evaluation: Evaluation, tasks: TaskSet) -> Table:
     number = len(evaluation.policies)
     if number > 2:
         title += '; bold: the best and those not told apart from it'
-    table = Table('task', title=title)
+    table = Table('task', title=title, caption=evaluation.diverged or None)
     for policy in evaluation.policies:
         table.add_column(policy, justify='right')
     if number == 2:

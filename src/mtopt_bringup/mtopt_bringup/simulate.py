@@ -19,11 +19,12 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from mtopt_bringup.diverged_episodes import diverged_episodes
 from mtopt_bringup.episode_workers import ROBOT, Job, Result, Workplace, run_jobs
 from mtopt_bringup.interruption import Interruption
 from mtopt_bringup.task_mixture import IMBALANCED, TaskMixture
 from mtopt_core.checkpoint import find_checkpoint
-from mtopt_core.command_options import TasksFile
+from mtopt_core.command_options import Looks, TasksFile
 from mtopt_core.configuration import load_cell
 from mtopt_core.episode_bag import episode_ids, read_outcomes
 from mtopt_core.errors import ConfigurationError
@@ -122,11 +123,13 @@ def simulate(
     sim: Annotated[
         SimulatorName, typer.Option(help='What simulates the cell; Gazebo needs `make gazebo-root` and is slower.')
     ] = 'mujoco',
+    looks: Looks = 1.0,
 ) -> None:
     """Simulate episodes without ROS on all cores.
 
     Same cell, same policies, same bags as through the graph, many times faster. A place episode starts with an object
-    in the hand. Ctrl-C stops after the running episodes; the same command goes on from there.
+    in the hand. Ctrl-C stops after the running episodes; the same command goes on from there. An episode whose physics
+    diverge at every try leaves a line in `diverged.txt` instead of a bag.
     """
     known, data = load_tasks(tasks_file), DataFolder(out)
     series = Series(policy, seed, TaskMixture.parse(tasks, known))
@@ -140,6 +143,7 @@ def simulate(
         exploration=exploration,
         bags=data.bags,
         simulator=sim,
+        looks=looks,
     )
     data.bags.mkdir(parents=True, exist_ok=True)
     console = Console()
@@ -152,7 +156,8 @@ def simulate(
         wanted = takewhile(lambda _: not interruption.requested, jobs)
         with _Display(known, episodes, len(done), console) as display:
             for results in _batches(run_jobs(workplace, wanted, workers or os.cpu_count() or 1), display):
-                store.add_many(SIMULATOR, '', {result.job.episode_id: result.outcomes for result in results})
+                carried_out = [result for result in results if not result.problem]
+                store.add_many(SIMULATOR, '', {result.job.episode_id: result.outcomes for result in carried_out})
         store.close()
     display.summarise(out)
     if interruption.requested:
@@ -160,12 +165,12 @@ def simulate(
 
 
 def _simulated_before(series: Series, data: DataFolder, store: LabelStore) -> set[int]:
-    """Return the numbers of the episodes there are, and store outcomes that a crash kept from the label store."""
+    """Return the numbers of the episodes there are or cannot be; store outcomes a crash kept from the label store."""
     bags = {number: name for name in episode_ids(data.bags) if (number := series.number(name)) is not None}
     graded = store.all_outcomes([SIMULATOR])
     lacking = {name: read_outcomes(data.bags / name) for name in bags.values() if name not in graded}
     store.add_many(SIMULATOR, '', {name: gradings[0].outcomes for name, gradings in lacking.items()})
-    return set(bags)
+    return set(bags) | {number for name in diverged_episodes(data) if (number := series.number(name)) is not None}
 
 
 def _batches(results: Iterator[Result], display: _Display) -> Iterator[list[Result]]:
@@ -195,7 +200,7 @@ class _Display:
         self._tasks = tasks
         self._console = console
         self._counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-        self._steps = 0
+        self._steps = self._diverged = 0
         self._start = time.monotonic()
         self._progress = Progress(
             TextColumn('simulating'),
@@ -224,6 +229,10 @@ class _Display:
         """Count an episode in."""
         if not self._episodes:
             self._start = time.monotonic()  # the workers have started
+        if result.problem:
+            self._diverged += 1
+            self._progress.update(self._bar, advance=1)
+            return
         count = self._counts[self._tasks[result.job.task].skill]
         count[0] += result.solved
         count[1] += 1
@@ -243,3 +252,8 @@ class _Display:
         if self._episodes:
             speed = f'{self._rate:.1f} episodes/s{self._successes}'
             self._console.print(f'{self._episodes} episodes, {self._steps} steps, in {out}: {speed}')
+        if self._diverged:
+            self._console.print(
+                f'{self._diverged} more were not carried out, as the physics diverged at every try: '
+                f'{DataFolder(out).diverged} says which; they are not tried again'
+            )

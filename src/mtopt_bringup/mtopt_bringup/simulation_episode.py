@@ -18,6 +18,7 @@ from mtopt_core.tasks import TaskSet
 from mtopt_policy.episode_control import EpisodeControl
 from mtopt_policy.policy import Policy
 from mtopt_sim.cell import Cell
+from mtopt_sim.errors import DivergedError
 
 HOLDING = ('place', 'cover')
 """Skills whose episodes start with an object in the hand."""
@@ -100,6 +101,7 @@ class SimulatedRobot:
 
         Raises:
             ActionError: The policy decided on something that cannot be carried out.
+            DivergedError: The physics diverged; it says at which step.
             UnknownTaskError: The task is not in the task set, or the policy does not know it.
         """
         skill, category = self._tasks[task].skill, self._tasks[task].object
@@ -118,7 +120,11 @@ class SimulatedRobot:
             if witness is not None:
                 witness.decided(observation, action)
             if not action.terminate:
-                self._carry_out(action, witness)
+                try:
+                    self._carry_out(action, witness)
+                except DivergedError as error:
+                    error.step = len(steps)
+                    raise
                 observation = self._observe(self._views)
         info = EpisodeInfo(
             episode_id=episode_id,

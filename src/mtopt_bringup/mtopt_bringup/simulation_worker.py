@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
+from mtopt_bringup.diverged_episodes import note_diverged
 from mtopt_bringup.episode_workers import Job, Result, Workplace
 from mtopt_bringup.film import Film, filming
 from mtopt_bringup.film_moment import Titles
@@ -13,7 +14,9 @@ from mtopt_bringup.object_aim import ObjectAim
 from mtopt_bringup.simulation_episode import SimulatedEpisode, SimulatedRobot
 from mtopt_core.configuration import CAMERAS, MAIN, WRIST
 from mtopt_core.description.cloth_table import table_for
+from mtopt_core.episode import Termination
 from mtopt_core.episode_bag import write_episode
+from mtopt_core.paths import DataFolder
 from mtopt_policy.action_space import ActionSpace
 from mtopt_policy.policies import LEARNED, choose_policy
 from mtopt_policy.policy import Policy
@@ -33,7 +36,7 @@ SCRIPTED_VIEWS = {MAIN, WRIST}
 
 
 class Worker:
-    """Runs jobs one after the other.
+    """Runs jobs one after the other; an episode whose physics diverge at every try costs that episode alone.
 
     Args:
         workplace: What it needs.
@@ -55,7 +58,14 @@ class Worker:
         wanted = SCRIPTED_VIEWS.union(*(policy.views for policy in self._learned.values()))
         # Without images nobody looks; Gazebo need not render then.
         shown = CAMERAS if workplace.image_size else ()
-        cell = new_cell(workplace.simulator, workplace.image_size or 1, shown, workplace.objects, table_for(tasks))
+        cell = new_cell(
+            workplace.simulator,
+            workplace.image_size or 1,
+            shown,
+            workplace.objects,
+            table_for(tasks),
+            workplace.looks,
+        )
         aim = None if workplace.aim is None else ObjectAim(cell, tasks, workplace.aim)
         self._scripted = ScriptedPolicy(tasks, space, aim=aim)
         views = tuple(camera for camera in CAMERAS if camera in wanted)
@@ -70,10 +80,13 @@ class Worker:
             ActionError: The policy decided on something that cannot be carried out.
             BagError: The bag cannot be written.
             VideoError: The video cannot be written.
-            DivergedError: The physics diverged again and again.
+            OSError: An episode whose physics diverged at every try cannot be noted beside the bags.
         """
         policy = self._policy(job.policy)
-        simulated = self._simulate(job, policy)
+        try:
+            simulated = self._simulate(job, policy)
+        except DivergedError as error:
+            return self._give_up(job, policy, error.step)
         if self._workplace.bags is not None:
             write_episode(self._workplace.bags, simulated.episode, self._workplace.configuration, simulated.outcomes)
         info = simulated.episode.info
@@ -93,6 +106,16 @@ class Worker:
                 diverged += 1
                 if diverged == ATTEMPTS:
                     raise
+
+    def _give_up(self, job: Job, policy: Policy, step: int) -> Result:
+        """Return what is to be said of an episode whose physics diverge at every try, and note it beside the bags."""
+        problem = (
+            f'episode {job.number} ({job.task}, seed {job.seed}) was not carried out: the physics of '
+            f'{self._workplace.simulator} diverged in each of {ATTEMPTS} tries, in the last at step {step}'
+        )
+        if self._workplace.bags is not None:
+            note_diverged(DataFolder(self._workplace.bags.parent), job.episode_id, problem)
+        return Result(job, policy.name, policy.model_version, (), 0, Termination.ABORTED, problem)
 
     def _filming(self, job: Job, policy: Policy) -> AbstractContextManager[Film | None]:
         wanted = self._workplace.filming

@@ -123,6 +123,22 @@ def test_seeds_that_only_some_policies_have_tried_are_left_out():
     assert [(row.policy, row.successes) for row in evaluation.results] == [('scripted', (False,)), ('learned', (True,))]
 
 
+def test_an_episode_that_was_not_carried_out_counts_as_a_failure_and_is_said(tmp_path):
+    def tried(number, problem=''):
+        outcomes = () if problem else (Outcome('lift-any', Verdict.SUCCESS, 1.0),)
+        job = Job(number, f'e{number}', 'lift-any', number, 'learned')
+        return Result(job, 'learned', '', outcomes, 5, Termination.STEP_LIMIT, problem)
+
+    evaluation = evaluation_of([tried(0), tried(1, 'it diverged'), tried(2)], 0, ['learned'], ['lift-any'])
+    assert evaluation.find('learned', 'lift-any').successes == (True, False, True)
+    evaluation.save(tmp_path / 'evaluation.json')
+    read = Evaluation.load(tmp_path / 'evaluation.json')
+    assert read == evaluation
+    said = '1 episode not carried out, as the physics diverged at every try, counted as failure: learned lift-any 1'
+    assert table_of(read, load_tasks()).caption == said
+    assert table_of(Evaluation('', 0, (result('scripted', 1, 2),)), load_tasks()).caption is None
+
+
 def test_better_is_claimed_only_where_the_intervals_do_not_overlap():
     few, many = result('scripted', 10, 100), result('learned', 30, 100)
     assert separates(many, few)

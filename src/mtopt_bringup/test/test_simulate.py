@@ -6,12 +6,14 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mtopt_bringup.episode_workers import Job, Workplace
+from mtopt_bringup.diverged_episodes import diverged_episodes, note_diverged
+from mtopt_bringup.episode_workers import ROBOT, Job, Workplace
 from mtopt_bringup.object_aim import ObjectAim
 from mtopt_bringup.simulate import Series, simulate
 from mtopt_bringup.simulation_episode import SimulatedRobot
@@ -30,7 +32,6 @@ from mtopt_core.tasks import load_tasks
 from mtopt_policy.action_space import ActionSpace
 from mtopt_policy.scripted import ScriptedNoise, ScriptedPolicy
 from mtopt_sim.cell import Cell
-from mtopt_sim.errors import DivergedError
 
 EPISODES = 6
 SIZE = 32
@@ -112,6 +113,12 @@ def test_a_series_goes_on_and_gets_the_outcomes_a_crash_has_kept_from_the_store(
     store.close()
 
 
+def test_a_series_does_not_try_an_episode_again_whose_physics_diverged_at_every_try(tmp_path):
+    note_diverged(DataFolder(tmp_path), f'20261128T000000_{ROBOT}_scripted-0-000001', 'it diverged')
+    run(tmp_path, 3)
+    assert [name[-6:] for name in episode_ids(DataFolder(tmp_path).bags)] == ['000000', '000002']
+
+
 def test_two_processes_do_not_write_the_same_series_to_one_folder(tmp_path):
     with Series('scripted', 0, TaskMixture.parse('lift-any', load_tasks())).locked(tmp_path):
         with pytest.raises(ConfigurationError, match='another `mtopt simulate` writes the scripted series of seed 0'):
@@ -129,10 +136,11 @@ def test_a_scene_holds_the_object_to_be_lifted_where_that_is_asked_for():
 
 
 @pytest.mark.parametrize('often', [1, 9])
-def test_an_episode_whose_physics_diverge_is_tried_again_but_not_for_ever(often):
-    worker = Worker(Workplace(load_cell(), load_tasks(), image_size=0))
-    job = Job(0, 'one', 'lift-any', 5, 'scripted', object_present=True)
-    wanted = worker.run(job)
+def test_an_episode_whose_physics_diverge_is_tried_again_but_not_for_ever(often, tmp_path):
+    data = DataFolder(tmp_path)
+    worker = Worker(Workplace(load_cell(), load_tasks(), image_size=0, bags=data.bags))
+    wanted = worker.run(Job(0, 'one', 'lift-any', 5, 'scripted', object_present=True))
+    job = replace(wanted.job, episode_id='two')
     reset, plant, resets = worker._robot.cell.reset, worker._robot.cell._plant, []
 
     def reset_and_throw(*arguments, **options):
@@ -143,12 +151,17 @@ def test_an_episode_whose_physics_diverge_is_tried_again_but_not_for_ever(often)
 
     worker._robot.cell.reset = reset_and_throw
     if often == 1:
-        assert worker.run(job) == wanted
+        assert worker.run(job) == replace(wanted, job=job)
         assert len(resets) == 2
+        assert not diverged_episodes(data)
     else:
-        with pytest.raises(DivergedError):
-            worker.run(job)
+        given_up = worker.run(job)
+        assert given_up.problem.startswith('episode 0 (lift-any, seed 5) was not carried out: the physics of mujoco')
+        assert given_up.problem.endswith('in the last at step 1')
+        assert not given_up.solved
         assert len(resets) == ATTEMPTS
+        assert diverged_episodes(data) == {'two'}
+        assert episode_ids(data.bags) == ['one']
 
 
 def test_an_aim_makes_a_better_teacher():

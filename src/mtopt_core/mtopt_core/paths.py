@@ -59,6 +59,11 @@ class DataFolder:
         return self.root / 'set_aside'
 
     @property
+    def diverged(self) -> Path:
+        """Which simulated episodes have no bag because the simulator's physics diverged at every try."""
+        return self.root / 'diverged.txt'
+
+    @property
     def labels(self) -> Path:
         """The label store (SQLite), rebuildable for humans' labels from the journal."""
         return self.root / 'labels.sqlite'

@@ -10,4 +10,10 @@ class SimulationError(MtoptError):
 
 
 class DivergedError(SimulationError):
-    """The physics diverged: what the cell's state is cannot be said until the next reset."""
+    """The physics diverged: what the cell's state is cannot be said until the next reset.
+
+    Attributes:
+        step: Of the episode that ran, from 1; 0 where none did.
+    """
+
+    step = 0
