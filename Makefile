@@ -36,11 +36,12 @@ gazebo-smoke: gazebo-root ## Of `make gazebo` what CI runs: an episode of each s
 	@$(IN_ENVIRONMENT) $(PYTEST) -o timeout=600 test_gazebo -k 'each_skill or diverge'
 
 gazebo-long: gazebo-root ## What takes hours in Gazebo: the clock over three hours, speed, the exact script, sim-to-sim
-	@$(IN_ENVIRONMENT) MTOPT_GAZEBO_MINUTES=180 $(PYTEST) -o timeout=0 test_gazebo/test_contract.py -k clock
+	@$(IN_ENVIRONMENT) MTOPT_GAZEBO_MINUTES=180 $(PYTEST) -s -o timeout=0 test_gazebo/test_contract.py -k clock
 	@$(IN_ENVIRONMENT) python bench/bench_gazebo.py
 	@$(IN_ENVIRONMENT) python bench/bench_graph.py --sim gazebo --image-size 472 --episodes 10
 	@$(IN_ENVIRONMENT) python bench/bench_script.py --sim gazebo --tasks lift-any,place-any --no-noise
 	@$(IN_ENVIRONMENT) python bench/bench_sim_to_sim.py
+	@$(IN_ENVIRONMENT) python bench/bench_randomisation.py
 
 gazebo-root: setup ## Prepare Gazebo 11 in the cache folder (a Debian 11 tree of its own)
 	@$(IN_ENVIRONMENT) python tools/gazebo_root.py
