@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.action import CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.task import Future
@@ -41,6 +41,7 @@ from mtopt_core.paths import DataFolder
 from mtopt_core.tasks import load_tasks
 from mtopt_msgs import msg
 from mtopt_msgs.action import CollectEpisode
+from mtopt_node.calls import GoalServer
 from mtopt_node.conversions import header, outcomes_to_message
 from mtopt_node.node import ERROR, OK, WARN, run
 from mtopt_node.parameters import Parameter
@@ -141,7 +142,7 @@ class CollectorNode(RobotClientNode):
         self.create_service(Trigger, '~/skip', self._skip)
         self.create_service(Trigger, '~/reset', self._reset)
         # A goal waits for its result, which the collector's own thread puts there.
-        self._server = ActionServer(
+        self._server = GoalServer(
             self,
             CollectEpisode,
             '~/collect',

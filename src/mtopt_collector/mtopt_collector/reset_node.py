@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 import numpy as np
-from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.action import CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.client import Client
@@ -19,7 +19,7 @@ from mtopt_core.errors import MtoptError
 from mtopt_core.tasks import load_tasks
 from mtopt_msgs.action import ResetScene
 from mtopt_msgs.srv import MoveTo, ResetCell
-from mtopt_node.calls import CallError
+from mtopt_node.calls import CallError, GoalServer
 from mtopt_node.node import OK, WARN, run
 from mtopt_node.parameters import Parameter
 
@@ -54,7 +54,7 @@ class ResetNode(CellNode):
         self._move = self.create_client(MoveTo, 'arm_controller/move_to', callback_group=group)
         self._simulator = self.create_client(ResetCell, 'simulator/reset', callback_group=group)
         self._hands = RobotHands(self, self._move, self.value('picking'), group)
-        self._server = ActionServer(
+        self._server = GoalServer(
             self,
             ResetScene,
             '~/scene',

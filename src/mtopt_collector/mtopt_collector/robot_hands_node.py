@@ -17,7 +17,7 @@ from mtopt_core.episode import Action
 from mtopt_msgs import msg
 from mtopt_msgs.action import RunPolicy
 from mtopt_msgs.srv import MoveTo
-from mtopt_node.calls import CallError, ThreadedActionClient
+from mtopt_node.calls import CallError, ThreadedActionClient, result_of
 from mtopt_node.conversions import action_to_message, stamp_of
 from mtopt_node.qos import KEPT_COMMANDS, OBSERVATIONS
 
@@ -106,7 +106,8 @@ class RobotHands:
         if not handle.accepted:
             raise CallError('the policy node refused to pick; it may be busy')
         try:
-            return (await self._answer_of(handle.get_result_async(), PICK_TIMEOUT)).result
+            answer = await self._answer_of(handle.get_result_async(), PICK_TIMEOUT)
+            return result_of(answer, 'the policy node')
         except CallError:
             handle.cancel_goal_async()
             raise

@@ -31,7 +31,9 @@ class Batcher(Generic[Request, Answer]):
 
     Args:
         compute: Answers a batch, in its order. An exception that a batch raises is each single request's own: they are
-            then computed one by one.
+            then computed one by one. Not a method of the batcher's owner: in that cycle of references the megabytes of
+            a network that a newer one has replaced would stay until Python looks for cycles, which in a process that
+            has loaded torch it hardly ever does.
         largest: Requests in a batch at most.
 
     Attributes:

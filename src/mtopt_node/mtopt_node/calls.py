@@ -1,4 +1,4 @@
-"""Waiting for services and actions of other nodes, with steady timeouts and errors that name them."""
+"""Serving actions, and waiting for those and services of other nodes: steady timeouts, errors that name them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from rclpy.action import ActionClient
+from action_msgs.msg import GoalStatus
+from rclpy.action import ActionClient, ActionServer
 from rclpy.action.client import ClientGoalHandle
 from rclpy.client import Client
 from rclpy.task import Future
@@ -52,6 +53,29 @@ class ThreadedActionClient(ActionClient):
         with self._sending:
             pass
         await super().execute(taken_data)
+
+
+RESULT_KEPT = 30.0
+"""s for which a server keeps a goal's result; clients ask for it as soon as the goal is accepted."""
+
+
+class GoalServer(ActionServer):
+    """An action server that forgets its goals soon after they have ended.
+
+    rclpy's own keeps them for 15 minutes, looks through all of them at everything it does, and publishes the state of
+    each whenever one changes: of a robot that finishes an episode every second there are hundreds.
+
+    Args:
+        kept: s for which a result may still be fetched.
+    """
+
+    def __init__(self, *args: Any, kept: float = RESULT_KEPT, **kwargs: Any) -> None:
+        super().__init__(*args, result_timeout=kept, **kwargs)
+
+    @property
+    def goals(self) -> int:
+        """Number of goals that are being worked on or whose results are kept."""
+        return len(self._goal_handles)
 
 
 # Asked while waiting: why the answer will never come, empty while it may. A dead server stays in DDS for a while.
@@ -148,7 +172,7 @@ def run_goal(
 
     Raises:
         NodeLostError: No result will come.
-        CallError: The action is not there, refuses the goal or does not finish in time.
+        CallError: The action is not there, refuses the goal, does not finish in time or has forgotten the result.
     """
     what = f'action {client._action_name}'
     if not found(client.wait_for_server, min(timeout, 10.0)):
@@ -172,4 +196,15 @@ def run_goal(
             asked, deadline = True, time.monotonic() + STOPPING
         elif asked and late:
             raise CallError(f'{what} did not finish, nor stop when cancelled; restart its node')
-    return result.result().result
+    return result_of(result.result(), what)
+
+
+def result_of(answer: Any, what: str) -> Any:
+    """Return the result in the answer to a request for one; a goal that is not known any more has an empty one.
+
+    Raises:
+        CallError: The server has forgotten the goal.
+    """
+    if answer.status == GoalStatus.STATUS_UNKNOWN:
+        raise CallError(f'{what} does not know the goal any more; its result was asked for too late')
+    return answer.result

@@ -3,21 +3,23 @@ from __future__ import annotations
 import random
 import sys
 import threading
+import time
+from contextlib import contextmanager
 
 import pytest
 import rclpy
-from rclpy.action import ActionServer
 from rclpy.executors import SingleThreadedExecutor
 
 from mtopt_core.environment import prepare
 from mtopt_msgs.action import ResetScene
-from mtopt_node.calls import ThreadedActionClient, run_goal
+from mtopt_node.calls import CallError, GoalServer, ThreadedActionClient, run_goal
 
 GOALS = 300
 
 
-@pytest.fixture
-def client():
+@contextmanager
+def action(kept, client_type=ThreadedActionClient):
+    """Serve an action that succeeds at once in another node than its client's; yields client and server."""
     prepare()
     rclpy.init(domain_id=random.randint(1, 101))
     client_node, server_node = rclpy.create_node('client'), rclpy.create_node('server')
@@ -26,8 +28,8 @@ def client():
         goal.succeed()
         return ResetScene.Result(error_msg=goal.request.skill)
 
-    server = ActionServer(server_node, ResetScene, 'scene', succeed)
-    client = ThreadedActionClient(client_node, ResetScene, 'scene')
+    server = GoalServer(server_node, ResetScene, 'scene', succeed, kept=kept)
+    client = client_type(client_node, ResetScene, 'scene')
     executors = []
     for node in (client_node, server_node):
         executors.append(SingleThreadedExecutor())
@@ -35,10 +37,7 @@ def client():
     threads = [threading.Thread(target=executor.spin, daemon=True) for executor in executors]
     for thread in threads:
         thread.start()
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield client
-    sys.setswitchinterval(interval)
+    yield client, server
     for executor, thread in zip(executors, threads, strict=True):
         executor.shutdown()
         thread.join(10)
@@ -49,6 +48,41 @@ def client():
     rclpy.try_shutdown()
 
 
-def test_no_answer_is_lost_when_another_thread_sends_the_goals(client):
-    for number in range(GOALS):
-        assert run_goal(client, ResetScene.Goal(skill=str(number)), timeout=1.0).error_msg == str(number)
+@pytest.fixture
+def eager_threads():
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+def forgotten(server):
+    deadline = time.monotonic() + 20
+    while server.goals and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not server.goals
+
+
+@pytest.mark.usefixtures('eager_threads')
+def test_no_answer_is_lost_when_another_thread_sends_the_goals():
+    with action(kept=30.0) as (client, _):
+        for number in range(GOALS):
+            assert run_goal(client, ResetScene.Goal(skill=str(number)), timeout=1.0).error_msg == str(number)
+
+
+def test_a_server_forgets_goals_that_have_ended():
+    with action(kept=0.5) as (client, server):
+        for _ in range(20):
+            run_goal(client, ResetScene.Goal(), timeout=10.0)
+        assert forgotten(server)
+        assert run_goal(client, ResetScene.Goal(skill='another'), timeout=10.0).error_msg == 'another'
+
+
+def test_a_result_that_is_asked_for_too_late_is_not_taken_for_an_empty_one():
+    class Late(ThreadedActionClient):
+        def _get_result_async(self, goal_handle):
+            assert forgotten(server)
+            return super()._get_result_async(goal_handle)
+
+    with action(kept=0.5, client_type=Late) as (client, server), pytest.raises(CallError, match='too late'):
+        run_goal(client, ResetScene.Goal(), timeout=10.0)

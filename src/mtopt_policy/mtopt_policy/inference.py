@@ -59,10 +59,10 @@ class BatchingBackend:
     """
 
     def __init__(self, backends: Mapping[int, Backend]) -> None:
-        self._backends = dict(sorted(backends.items()))
-        largest = max(backends)
-        self._towers: Batcher[torch.Tensor, torch.Tensor] = Batcher(self._see, largest)
-        self._heads: Batcher[tuple[torch.Tensor, ...], torch.Tensor] = Batcher(self._score, largest)
+        # Answered by functions, not by methods: see `Batcher`.
+        backends, largest = dict(sorted(backends.items())), max(backends)
+        self._towers: Batcher[torch.Tensor, torch.Tensor] = Batcher(partial(_see, backends), largest)
+        self._heads: Batcher[tuple[torch.Tensor, ...], torch.Tensor] = Batcher(partial(_score, backends), largest)
 
     @property
     def batches(self) -> tuple[int, int]:
@@ -79,17 +79,21 @@ class BatchingBackend:
         """See `Backend.head`."""
         return self._heads.ask((features, actions, state, task))
 
-    def _see(self, images: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
-        size = self._size(len(images))
-        return self._backends[size].tower(_filled(images, size)).clone().split(1)[: len(images)]
 
-    def _score(self, questions: Sequence[tuple[torch.Tensor, ...]]) -> Sequence[torch.Tensor]:
-        size = self._size(len(questions))
-        features, actions, state, task = (_filled(parts, size) for parts in zip(*questions, strict=True))
-        return self._backends[size].head(features, actions, state, task).clone().split(1)[: len(questions)]
+def _see(backends: Mapping[int, Backend], images: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
+    size = _size(backends, len(images))
+    return backends[size].tower(_filled(images, size)).clone().split(1)[: len(images)]
 
-    def _size(self, number: int) -> int:
-        return next(size for size in self._backends if size >= number)
+
+def _score(backends: Mapping[int, Backend], questions: Sequence[tuple[torch.Tensor, ...]]) -> Sequence[torch.Tensor]:
+    size = _size(backends, len(questions))
+    features, actions, state, task = (_filled(parts, size) for parts in zip(*questions, strict=True))
+    return backends[size].head(features, actions, state, task).clone().split(1)[: len(questions)]
+
+
+def _size(backends: Mapping[int, Backend], number: int) -> int:
+    """Return the size of batch that such a number is filled up to."""
+    return next(size for size in backends if size >= number)
 
 
 def _filled(parts: Sequence[torch.Tensor], size: int) -> torch.Tensor:

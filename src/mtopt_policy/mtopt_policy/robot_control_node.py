@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.action import CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
 from sensor_msgs.msg import CompressedImage
@@ -22,6 +22,7 @@ from mtopt_core.episode import Observation, Termination
 from mtopt_core.errors import CheckpointError, ConfigurationError, MtoptError, UnknownTaskError
 from mtopt_msgs import msg
 from mtopt_msgs.action import RunPolicy
+from mtopt_node.calls import GoalServer
 from mtopt_node.conversions import action_to_message, stamp_of, time_of
 from mtopt_node.node import ERROR, Node
 from mtopt_node.qos import KEPT_COMMANDS, LATCHED, OBSERVATIONS
@@ -120,7 +121,7 @@ class RobotControl:
         self._open.callback(node.destroy_publisher, self._actions)
         self._model_version = node.create_publisher(msg.ModelVersion, f'{place.prefix}policy/model_version', LATCHED)
         self._open.callback(node.destroy_publisher, self._model_version)
-        server = ActionServer(
+        server = GoalServer(
             node,
             RunPolicy,
             f'{place.prefix}policy/run',

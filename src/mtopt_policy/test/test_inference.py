@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 
@@ -127,3 +129,17 @@ def test_decisions_of_several_robots_that_fall_together_are_computed_in_one_batc
     asked, batches = backend.batches
     assert asked == 3 * 20 * 4
     assert batches < asked, 'some fell together'
+
+
+def test_a_backend_nobody_uses_any_more_is_gone_at_once_with_all_its_networks():
+    question = inputs(QNetworkConfiguration.small(TASKS))
+    gc.disable()
+    try:
+        network = calibrated(QNetworkConfiguration.small(TASKS))
+        backend = backend_for(network, ACTIONS, threads=1, robots=2)
+        logits(backend, *question)
+        old = weakref.ref(network)
+        del backend, network
+        assert old() is None
+    finally:
+        gc.enable()

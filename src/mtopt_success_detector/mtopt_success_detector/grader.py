@@ -48,7 +48,7 @@ class Grader:
     def __init__(self, manifest: DetectorManifest, judge: Judge) -> None:
         self.manifest = manifest
         self._judge = judge
-        # Threads that ask at the same time are answered together.
+        # Threads that ask at the same time are answered together. Not by a method: see `Batcher`.
         self._batcher: Batcher[tuple[np.ndarray, np.ndarray], Judgements] = Batcher(
             partial(_judge_together, judge), LARGEST_BATCH
         )

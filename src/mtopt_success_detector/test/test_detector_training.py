@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -213,6 +215,19 @@ def test_a_detector_goes_on_under_the_names_its_tasks_have_now(trained, tasks, w
     before['lift-carton'] = before.pop('lift-milk')
     assert after == before
     assert Grader.load(trained, now).manifest.thresholds.keys() >= {'lift-any', 'lift-carton'}
+
+
+def test_a_detector_nobody_uses_any_more_is_gone_at_once(trained, tasks, world):
+    jpegs, _ = world.draw('lift', np.random.default_rng(0))
+    gc.disable()
+    try:
+        grader = Grader.load(trained, tasks)
+        grader.grade(jpegs)
+        old = weakref.ref(grader._judge)
+        del grader
+        assert old() is None
+    finally:
+        gc.enable()
 
 
 def test_training_needs_a_success_and_a_failure(squares, tasks, configuration, tmp_path):
