@@ -232,7 +232,7 @@ def _report(console: Console, data: DataFolder, soak: Soak, warm_up: float, left
             growth < GROWTH for growth in growths.values()
         ),
         f'no zombie: {", ".join(soak.zombies) or "none"}': not soak.zombies,
-        f'no shared memory left: {len(left)} segments': not left,
+        f'no shared memory left: {", ".join(sorted(left)) or "none"}': not left,
         f'no message lost by the recorder: {lost}': lost == 0,
         f'{100 * IN_TIME:.0f} % of control steps in time: {100 * in_time:.2f} % of {timed}': in_time >= IN_TIME,
         f'no node had to be started again: {soak.respawned or "none"}': not soak.respawned,

@@ -1,5 +1,6 @@
 """Whole images get through Fast DDS, and what killed processes left behind goes: with real processes."""
 
+import fcntl
 import mmap
 import os
 import signal
@@ -162,6 +163,23 @@ def test_a_dead_port_that_somebody_sends_to_stays_for_the_node_that_comes_back_t
         assert port.exists()
     assert remove_stale_segments(tmp_path, minimum_age=0) == 1
     assert not port.exists()
+
+
+def test_ports_that_have_lost_their_locks_go_unless_somebody_sends_to_them(tmp_path):
+    dead, young, sent_to, kept = (tmp_path / f'fastrtps_port{number}' for number in (7411, 7413, 7415, 7417))
+    for port in (dead, young, sent_to, kept):
+        port.write_bytes(bytes(4096))
+        (tmp_path / f'sem.{port.name}_mutex').touch()
+    with sent_to.open('r+b') as file, mmap.mmap(file.fileno(), 0), Path(f'{kept}_el').open('wb') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert remove_stale_segments(tmp_path, minimum_age=3600) == 0
+        assert remove_stale_segments(tmp_path, minimum_age=0) == 2
+        left = {path.name for path in tmp_path.iterdir()}
+    assert left == {
+        *(port.name for port in (sent_to, kept)),
+        *(f'sem.{port.name}_mutex' for port in (sent_to, kept)),
+        f'{kept.name}_el',
+    }
 
 
 def test_a_shell_gets_the_same_and_keeps_what_the_user_has_set(monkeypatch):

@@ -19,6 +19,7 @@ import yaml
 from mtopt_bringup.graph import NodeSpec
 from mtopt_core.child_processes import die_with_parent
 from mtopt_core.errors import MtoptError
+from mtopt_core.shared_memory import remove_stale_segments
 from mtopt_core.whole_file import write_whole
 
 STOP_TIMEOUT = 8.0  # s of wall time for a node to finish its episode's bag and shut down
@@ -146,14 +147,16 @@ class Launcher:
         """Stop every node, those that lead first: SIGINT, then SIGTERM and SIGKILL for those that do not listen.
 
         Returns:
-            The full names of the nodes that had to be killed; their shared memory is cleared at the next start.
+            The full names of the nodes that had to be killed.
         """
         for spare in self._spares.values():
             self.kill(spare)
         self._spares.clear()
         leading = [node for node in self.nodes if node.spec.leads]
         following = [node for node in self.nodes if not node.spec.leads]
-        return (*_stop(leading), *_stop(following))
+        killed = (*_stop(leading), *_stop(following))
+        remove_stale_segments()  # of nodes killed now or before, and what was made to send to them
+        return killed
 
 
 def _stop(nodes: Sequence[RunningNode]) -> tuple[str, ...]:

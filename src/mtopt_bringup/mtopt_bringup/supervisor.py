@@ -79,6 +79,8 @@ class Supervisor:
             return
         deaths.append(now)
         self.respawned[name] += 1
+        with node.log.open('a') as log:
+            log.write(f'started again, for it {matter}\n')
         self._launcher.respawn(node)
         self._started[name] = now
 

@@ -16,6 +16,7 @@ SHARED_MEMORY = Path('/dev/shm')  # noqa: S108 (the one place where Fast DDS kee
 # A process makes its lock file before it locks it: one younger than this may belong to a process just starting.
 _MINIMUM_AGE = 10.0
 _PORT = 'fastrtps_port'
+_PORT_FILE = re.compile(f'{_PORT}[0-9]+')
 _LOCK = re.compile(r'(?P<segment>fastrtps_(?:[0-9a-z]{16}|port[0-9]+))_(?:el|sl)')
 
 
@@ -57,17 +58,35 @@ def remove_stale_segments(folder: Path = SHARED_MEMORY, minimum_age: float = _MI
     A living process holds a lock on its segment's lock file, also one of another user or graph: those stay. So do the
     ports of dead processes that somebody has mapped, which shows whoever starts next that they are not to be taken.
 
+    Ports without a lock file go as well, which `fastdds shm clean` does not see: those that somebody made anew to send
+    to a process that had just gone. Fast DDS counts who has such a port open, and a killed one never signs off.
+
     Args:
         folder: Where the segments lie.
-        minimum_age: s; younger lock files are left alone.
+        minimum_age: s; younger lock files, and ports without one, are left alone.
     """
     locks: dict[str, list[Path]] = {}
-    for path in folder.glob('fastrtps_*'):
+    for path in sorted(folder.glob('fastrtps_*'), reverse=True):  # locks before their ports
         if match := _LOCK.fullmatch(path.name):
             locks.setdefault(match['segment'], []).append(path)
+        elif _PORT_FILE.fullmatch(path.name):
+            locks.setdefault(path.name, [path.with_name(f'{path.name}_el')])
+    locks = _unmapped(locks, folder)
+    with ExitStack() as opened:
+        dead = {
+            segment: paths for segment, paths in locks.items() if _locked(folder / segment, paths, minimum_age, opened)
+        }
+        # Once more while the locks are held, so that nobody has taken a port in between. The locks go last.
+        return sum(
+            _unlinked(folder / segment, folder / f'sem.{segment}_mutex', *paths)
+            for segment, paths in _unmapped(dead, folder).items()
+        )
+
+
+def _unmapped(locks: dict[str, list[Path]], folder: Path) -> dict[str, list[Path]]:
+    """Return all segments but the ports that some process has mapped."""
     mapped = _mapped(folder) if any(segment.startswith(_PORT) for segment in locks) else set()
-    locks = {segment: paths for segment, paths in locks.items() if segment not in mapped}
-    return sum(_remove_if_stale(folder, segment, paths, minimum_age) for segment, paths in locks.items())
+    return {segment: paths for segment, paths in locks.items() if segment not in mapped}
 
 
 def _mapped(folder: Path) -> set[str]:
@@ -82,22 +101,26 @@ def _mapped(folder: Path) -> set[str]:
     return found
 
 
-def _remove_if_stale(folder: Path, segment: str, locks: list[Path], minimum_age: float) -> bool:
-    held = []
+def _locked(segment: Path, locks: list[Path], minimum_age: float, opened: ExitStack) -> bool:
+    """Lock a segment for as long as a context lasts; return whether it is old enough and nobody else has locked it."""
+    files = [path for path in locks if path.exists()] or [segment]
     try:
-        for path in locks:
-            descriptor = os.open(path, os.O_RDONLY)
-            held.append(descriptor)
-            if time.time() - os.fstat(descriptor).st_ctime < minimum_age:
-                return False
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # The locks go last and while they are held, so that nobody can open the segment in between.
-        for path in (folder / segment, folder / f'sem.{segment}_mutex', *locks):
-            path.unlink(missing_ok=True)
-    except OSError:  # in use, another user's, or removed by another process in this moment
+        if any(time.time() - path.stat().st_ctime < minimum_age for path in files):
+            return False
+    except OSError:  # removed by another process in this moment
         return False
-    else:
-        return True
-    finally:
-        for descriptor in held:
-            os.close(descriptor)
+    for path in locks:
+        if (file := _lock(path)) is None:
+            return False
+        opened.callback(file.close)
+    return True
+
+
+def _unlinked(*paths: Path) -> bool:
+    """Remove files; return whether none of them is another user's."""
+    try:
+        for path in paths:
+            path.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True
