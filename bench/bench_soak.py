@@ -87,6 +87,8 @@ def main(
         simulator=Simulator.MUJOCO, data=data, robots=robots, shared=True, trainer=True, policy='curriculum'
     )
     soak = _run(options, minutes * 60, console)
+    if not soak.load:
+        raise SystemExit(f'ended before a robot collected anything; the logs are in {options.data / "log"}')
     left = {name for name in soak.segments if (SHARED_MEMORY / name).exists()}
     failed = _report(console, DataFolder(data), soak, warm_up * 60, left, before)
     sys.exit(bool(failed))

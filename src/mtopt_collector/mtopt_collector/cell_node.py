@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -58,7 +58,6 @@ class CellNode(Node):
         cell_file = self.value('cell_file')
         self.cell: CellConfiguration = load_cell(Path(cell_file) if cell_file else None)
         self.active = False
-        self._permanent = set(self._entities())
         self._waiting: list[_Wait] = []
 
     def activate(self) -> None:
@@ -68,25 +67,6 @@ class CellNode(Node):
     def deactivate(self) -> None:
         """Stop working; the arm holds."""
         self.active = False
-
-    def cleanup(self) -> None:
-        """Destroy what `configure` created, so that the node can be configured again."""
-        kinds: tuple[tuple[Iterable[Any], Callable[[Any], Any]], ...] = (
-            (self.subscriptions, self.destroy_subscription),
-            (self.publishers, self.destroy_publisher),
-            (self.services, self.destroy_service),
-            (self.clients, self.destroy_client),
-            (self.timers, self.destroy_timer),
-            # Of waitables only the actions are left now; those of subscriptions and publishers went with them.
-            (self.waitables, lambda action: action.destroy()),
-        )
-        for entities, destroy in kinds:
-            for entity in [one for one in entities if one not in self._permanent]:
-                destroy(entity)
-
-    def _entities(self) -> list[Any]:
-        kinds = (self.subscriptions, self.publishers, self.services, self.clients, self.timers, self.waitables)
-        return [entity for kind in kinds for entity in kind]
 
     @property
     def now(self) -> float:

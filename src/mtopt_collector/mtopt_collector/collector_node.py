@@ -174,7 +174,6 @@ class CollectorNode(RobotClientNode):
             if self._practice is not None:
                 self._practice.close()
             self._thread = None
-        super().cleanup()
 
     def cancelled(self) -> bool:
         """Return whether the node was stopped, the running episode skipped or its goal cancelled."""

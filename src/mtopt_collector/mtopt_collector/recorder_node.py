@@ -95,7 +95,6 @@ class RecorderNode(CellNode):
 
     def cleanup(self) -> None:
         """End a running episode as aborted, so that nothing recorded is lost."""
-        super().cleanup()
         if self._recorder.info is not None:
             self._closing = self._recorder.finish(_aborted(self._recorder.info, 'the recorder was stopped meanwhile'))
         if self._closing is not None:

@@ -1,9 +1,10 @@
 """The lifecycle node every node of mtopt derives from.
 
 A subclass lists its `PARAMETERS` and overrides `configure`, `activate`, `deactivate` and `cleanup`, which return
-nothing and raise to refuse. The base turns that into lifecycle transitions, starts the node by itself unless told not
-to, publishes diagnostics, and keeps it alive when a callback raises: rclpy swallows or dies on such exceptions, both of
-which leave a cell without a word about why.
+nothing and raise to refuse. The topics, services, actions and timers they create go by themselves at the cleanup. The
+base turns that into lifecycle transitions, starts the node by itself unless told not to, publishes diagnostics, and
+keeps it alive when a callback raises: rclpy swallows or dies on such exceptions, both of which leave a cell without a
+word about why.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 import rclpy
@@ -66,6 +67,7 @@ class Node(LifecycleNode):
         self._message = 'starting'
         self._values: dict[str, Any] = {PID: os.getpid()}
         self._health_lock = threading.Lock()
+        self._permanent: set[Any] = set()
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', COMMANDS)
         # Steady: a sign of life must not wait for a clock that somebody sets back.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -81,7 +83,7 @@ class Node(LifecycleNode):
         """Stop working; the arm holds."""
 
     def cleanup(self) -> None:
-        """Release everything; also called when the process ends."""
+        """Release what is no topic, service, action or timer; also called when the process ends."""
 
     def create_publisher(self, *args: Any, **kwargs: Any) -> Publisher:
         """Create a publisher without QoS event handlers: each costs the executor at every message of the node."""
@@ -172,8 +174,29 @@ class Node(LifecycleNode):
             return TransitionCallbackReturn.ERROR
         return TransitionCallbackReturn.SUCCESS
 
+    def _entities(self) -> list[Any]:
+        kinds = (self.subscriptions, self.publishers, self.services, self.clients, self.timers, self.waitables)
+        return [entity for kind in kinds for entity in kind]
+
+    def _clean_up(self) -> None:
+        """Run `cleanup` and destroy what was created since `configure`, so that the node can be configured again."""
+        self.cleanup()
+        kinds: tuple[tuple[Iterable[Any], Callable[[Any], Any]], ...] = (
+            (self.timers, self.destroy_timer),
+            (self.subscriptions, self.destroy_subscription),
+            (self.publishers, self.destroy_publisher),
+            (self.services, self.destroy_service),
+            (self.clients, self.destroy_client),
+            # Of waitables only the actions are left now; those of subscriptions and publishers went with them.
+            (self.waitables, lambda action: action.destroy()),
+        )
+        for entities, destroy in kinds:
+            for entity in [one for one in entities if one not in self._permanent]:
+                destroy(entity)
+
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:  # noqa: ARG002
         """Run `configure`."""
+        self._permanent = self._permanent or set(self._entities())
         return self._transition('configure', self.configure)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -191,8 +214,8 @@ class Node(LifecycleNode):
         return self._transition('deactivate', self.deactivate)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:  # noqa: ARG002
-        """Run `cleanup`."""
-        return self._transition('cleanup', self.cleanup)
+        """Run `cleanup`, and destroy what was created since `configure`."""
+        return self._transition('cleanup', self._clean_up)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:  # noqa: ARG002
         """Run `cleanup`."""

@@ -16,7 +16,8 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from std_srvs.srv import Trigger
 
 from mtopt_core.errors import ConfigurationError, MtoptError
-from mtopt_node.calls import CallError, call, found
+from mtopt_msgs.action import ResetScene
+from mtopt_node.calls import CallError, GoalServer, call, found
 from mtopt_node.node import Node
 from mtopt_node.parameters import Parameter
 from mtopt_node.qos import EVENTS
@@ -62,6 +63,29 @@ class Picky(Node):
     def configure(self) -> None:
         if self.refuses:
             raise MtoptError('no camera; plug it in')
+
+
+class Maker(Node):
+    """Creates one of each kind, as nodes do, and keeps no note of it."""
+
+    NAME = 'maker'
+
+    def configure(self) -> None:
+        self.create_subscription(DiagnosticArray, 'heard', self.ignore, EVENTS)
+        self.create_publisher(DiagnosticArray, 'told', EVENTS)
+        self.create_service(Trigger, 'asked', self.ignore)
+        self.create_client(Trigger, 'answered')
+        GoalServer(self, ResetScene, 'done', self.ignore)
+
+    def activate(self) -> None:
+        self.create_timer(0.01, self.ignore)
+
+    def ignore(self, *_) -> None:
+        pass
+
+    def held(self) -> list[int]:
+        kinds = (self.subscriptions, self.publishers, self.services, self.clients, self.timers, self.waitables)
+        return [len(list(kind)) for kind in kinds]
 
 
 def diagnostics_of(executor: MultiThreadedExecutor) -> list[DiagnosticStatus]:
@@ -166,3 +190,17 @@ def test_a_failing_callback_is_reported_and_the_node_lives_on(tmp_path):
         output, _ = process.communicate(timeout=15)
     assert process.returncode == 0
     assert 'cleaned up' in output
+
+
+def test_what_a_node_creates_goes_with_its_cleanup_and_comes_again(graph):
+    node = Maker()
+    graph.add_node(node)
+    empty, full = node.held(), []
+    for _ in range(3):
+        assert node.trigger_configure() == node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+        full.append(node.held())
+        assert node.trigger_deactivate() == node.trigger_cleanup() == TransitionCallbackReturn.SUCCESS
+        assert node.held() == empty
+    assert all(more > before for before, more in zip(empty, full[0], strict=True))
+    assert full[1:] == full[:1] * 2
+    node.destroy_node()

@@ -13,7 +13,6 @@ from typing import ClassVar
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
-from rclpy.timer import Timer
 
 from mtopt_core.checkpoint import CheckpointWatch
 from mtopt_core.configuration import load_cell
@@ -57,7 +56,6 @@ class PolicyNode(Node):
         # One thread per robot runs its episode, one loads checkpoints, the others take messages and cancels.
         self.THREADS = 3 + max(1, len(self._robots))
         self._controls: list[RobotControl] = []
-        self._timer: Timer | None = None
 
     def configure(self) -> None:
         """Read the configuration, load the newest checkpoint, open topics and actions."""
@@ -75,7 +73,7 @@ class PolicyNode(Node):
         ]
         self._refresh()
         steady, group = Clock(clock_type=ClockType.STEADY_TIME), MutuallyExclusiveCallbackGroup()
-        self._timer = self.create_timer(WATCH_PERIOD, self._refresh, callback_group=group, clock=steady)
+        self.create_timer(WATCH_PERIOD, self._refresh, callback_group=group, clock=steady)
 
     def activate(self) -> None:
         """Take goals."""
@@ -85,15 +83,6 @@ class PolicyNode(Node):
     def deactivate(self) -> None:
         """Take no goals; episodes that run are aborted and the arms hold."""
         self.taking_goals = False
-
-    def cleanup(self) -> None:
-        """Close topics and actions."""
-        if self._timer is not None:
-            self.destroy_timer(self._timer)
-            self._timer = None
-        for control in self._controls:
-            control.close()
-        self._controls = []
 
     def policy_for(self, name: str, exploration: float) -> Policy:
         """Return a policy for one episode; see `PolicySource`."""

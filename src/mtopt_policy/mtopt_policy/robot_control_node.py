@@ -7,7 +7,6 @@ import statistics
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -88,11 +87,10 @@ class RobotControl:
     def __init__(self, node: Node, source: PolicySource, place: Place) -> None:
         self._node, self._source, self._place = node, source, place
         self._episode = threading.Lock()
-        self._open = ExitStack()
         self._inbox = Inbox()
         self._decided_on = -1
         messages = MutuallyExclusiveCallbackGroup()
-        subscriptions = [
+        for camera in place.cell.cameras:
             node.create_subscription(
                 CompressedImage,
                 f'{place.prefix}cameras/{camera}/compressed',
@@ -100,28 +98,19 @@ class RobotControl:
                 OBSERVATIONS,
                 callback_group=messages,
             )
-            for camera in place.cell.cameras
-        ]
-        subscriptions.append(
-            node.create_subscription(
-                msg.Observation,
-                f'{place.prefix}observation',
-                self._on_observation,
-                OBSERVATIONS,
-                callback_group=messages,
-            )
+        node.create_subscription(
+            msg.Observation,
+            f'{place.prefix}observation',
+            self._on_observation,
+            OBSERVATIONS,
+            callback_group=messages,
         )
         self._steps = node.create_subscription(
             msg.Step, f'{place.prefix}step', self._inbox.add_step, KEPT_COMMANDS, callback_group=messages
         )
-        subscriptions.append(self._steps)
-        for subscription in subscriptions:
-            self._open.callback(node.destroy_subscription, subscription)
         self._actions = node.create_publisher(msg.Action, f'{place.prefix}action', KEPT_COMMANDS)
-        self._open.callback(node.destroy_publisher, self._actions)
         self._model_version = node.create_publisher(msg.ModelVersion, f'{place.prefix}policy/model_version', LATCHED)
-        self._open.callback(node.destroy_publisher, self._model_version)
-        server = GoalServer(
+        GoalServer(
             node,
             RunPolicy,
             f'{place.prefix}policy/run',
@@ -130,15 +119,10 @@ class RobotControl:
             cancel_callback=lambda _: CancelResponse.ACCEPT,
             callback_group=ReentrantCallbackGroup(),
         )
-        self._open.callback(server.destroy)
 
     def announce(self, version: msg.ModelVersion) -> None:
         """Tell the robot which learned policy its next episode may use."""
         self._model_version.publish(version)
-
-    def close(self) -> None:
-        """Close topics and action."""
-        self._open.close()
 
     def _on_image(self, camera: str, image: CompressedImage) -> None:
         self._inbox.add_image(camera, stamp_of(image.header.stamp), bytes(image.data))

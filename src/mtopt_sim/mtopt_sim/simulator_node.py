@@ -17,6 +17,7 @@ from builtin_interfaces.msg import Time
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.publisher import Publisher
+from rclpy.timer import Timer
 from rosgraph_msgs.msg import Clock as ClockMessage
 from sensor_msgs.msg import Image, JointState
 from trajectory_msgs.msg import JointTrajectory
@@ -58,6 +59,8 @@ class SimulatorNode(Node):
         Parameter('tasks_file', '', 'task set; empty for the shipped config/tasks.yaml'),
     )
 
+    _ticker: Timer | None = None
+
     def configure(self) -> None:
         """Build the cell and open its topics."""
         self._tasks = load_tasks(self.value('tasks_file'))
@@ -97,6 +100,11 @@ class SimulatorNode(Node):
             self._ticker = self.create_timer(self._period, self._tick, clock=steady)
         else:
             self._ticker = self.create_timer(NEWCOMERS_PERIOD, self._greet, clock=steady)
+
+    def deactivate(self) -> None:
+        """Stop the clock, show nothing more by itself."""
+        if self._ticker is not None:
+            self.destroy_timer(self._ticker)
 
     def cleanup(self) -> None:
         """Free what the simulator holds."""

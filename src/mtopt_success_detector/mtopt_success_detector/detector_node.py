@@ -88,14 +88,10 @@ class DetectorNode(Node):
             version = self.create_publisher(msg.ModelVersion, f'{prefix}success_detector/model_version', LATCHED)
             self._outcomes[prefix] = outcomes
             self._model_versions.append(version)
-            for publisher in (outcomes, version):
-                self._open.callback(self.destroy_publisher, publisher)
-            episodes = self.create_subscription(msg.EpisodeInfo, f'{prefix}episode', self._take_episode, EVENTS)
-            self._open.callback(self.destroy_subscription, episodes)
+            self.create_subscription(msg.EpisodeInfo, f'{prefix}episode', self._take_episode, EVENTS)
         self._watch = CheckpointWatch(Path(self.value('checkpoints')), self._load)
         self._refresh()
-        timer = self.create_timer(WATCH_PERIOD, self._refresh, clock=Clock(clock_type=ClockType.STEADY_TIME))
-        self._open.callback(self.destroy_timer, timer)
+        self.create_timer(WATCH_PERIOD, self._refresh, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def activate(self) -> None:
         """Take requests."""
@@ -117,7 +113,7 @@ class DetectorNode(Node):
         self._offered = []
 
     def cleanup(self) -> None:
-        """Close store and topics."""
+        """Close the store."""
         self._open.close()
 
     def _load(self, path: Path) -> Grader:
