@@ -2,8 +2,9 @@
 
 Every node of a simulated cell, a process each, goes through its lifecycle over and over: configure and activate in the
 graph's order, then deactivate and clean up the other way round. Wanted: no transition fails or takes longer than
-`--patience`; threads, open files and segments of shared memory are no more at the end than after the first tenth;
-memory grows by less than 5 %.
+`--patience`; threads, open files and segments of shared memory are no more at the end than after the first tenth; a
+process' own memory grows by less than 5 %. Of shared memory the segments are counted, which are of fixed size: how much
+of them has been touched so far is no leak. The growth of either half tells whether it levels off.
 """
 
 from __future__ import annotations
@@ -49,9 +50,9 @@ class Held:
 
 
 def held(pid: int) -> Held:
-    """Return what a process holds: bytes in memory, threads, open files."""
+    """Return what a process holds: bytes of anonymous memory, threads, open files."""
     status = dict(line.split(':', 1) for line in Path(f'/proc/{pid}/status').read_text().splitlines())
-    memory = int(status['VmRSS'].split()[0]) * 1024
+    memory = int(status['RssAnon'].split()[0]) * 1024
     return Held(memory, int(status['Threads']), len(list(Path(f'/proc/{pid}/fd').iterdir())))
 
 
@@ -116,17 +117,20 @@ def main(
             conductor = Conductor(specs, patience)
             pids = {node.spec.full_name: node.process.pid for node in launcher.nodes}
             warm: dict[str, Held] = {}
+            halfway: dict[str, Held] = {}
             start = time.monotonic()
             for number in track(range(cycles), 'starting and stopping', transient=True):
                 conductor.cycle()
                 if number == cycles // 10:
                     warm, segments_warm = {name: held(pid) for name, pid in pids.items()}, segments(pids.values())
+                if number == (cycles + cycles // 10) // 2:
+                    halfway = {name: held(pid) for name, pid in pids.items()}
             seconds = (time.monotonic() - start) / cycles
             end, segments_end = {name: held(pid) for name, pid in pids.items()}, segments(pids.values())
             rclpy.try_shutdown()
             killed = launcher.stop()
         left = [name for name in segments_end if Path(name).exists()]
-    failed = _report(warm, end)
+    failed = _report(warm, halfway, end, cycles - cycles // 10)
     console = Console()
     console.print(f'{cycles} cycles of {len(specs)} nodes, {seconds:.2f} s each, no transition hung or failed')
     console.print(
@@ -138,12 +142,13 @@ def main(
         raise SystemExit(1)
 
 
-def _report(warm: dict[str, Held], end: dict[str, Held]) -> bool:
+def _report(warm: dict[str, Held], halfway: dict[str, Held], end: dict[str, Held], cycles: int) -> bool:
     """Print what each process held; returns whether one holds more than it may."""
-    table = Table('node', 'memory after warm-up', 'at the end', 'growth (limit 5 %)', 'threads', 'open files')
+    halves = ('kB a cycle, first half', 'second half')
+    table = Table('node', 'memory after warm-up', 'at the end', 'growth (limit 5 %)', *halves, 'threads', 'open files')
     failed = False
     for name, first in warm.items():
-        last = end[name]
+        middle, last = halfway[name], end[name]
         growth = last.memory / first.memory - 1
         failed |= growth >= GROWTH or last.threads > first.threads or last.files > first.files
         table.add_row(
@@ -151,6 +156,10 @@ def _report(warm: dict[str, Held], end: dict[str, Held]) -> bool:
             f'{first.memory / 1e6:.1f} MB',
             f'{last.memory / 1e6:.1f} MB',
             f'{growth:+.1%}',
+            *(
+                f'{(later.memory - earlier.memory) / 1e3 / (cycles / 2):.1f}'
+                for earlier, later in ((first, middle), (middle, last))
+            ),
             f'{first.threads} to {last.threads}',
             f'{first.files} to {last.files}',
         )
