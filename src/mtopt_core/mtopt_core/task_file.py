@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from mtopt_core.errors import ConfigurationError
-from mtopt_core.tasks import TASKS_FILE, Task, TaskSet, load_tasks
+from mtopt_core.tasks import TASKS_FILE, Skill, Task, TaskSet, load_tasks
 from mtopt_core.whole_file import write_whole
 
 
@@ -66,12 +66,20 @@ def write_task_file(path: Path, tasks: TaskSet) -> None:
     before = path.read_text().splitlines() if path.exists() else []
     comments = before[: next((n for n, line in enumerate(before) if not line.startswith('#')), 0)]
     lines = [*comments, 'skills:']
-    lines += [f'  {name}: {{start_region: {skill.start_region}}}' for name, skill in tasks.skills.items()]
+    lines += [f'  {name}: {{{_skill(skill)}}}' for name, skill in tasks.skills.items()]
     lines += ['tasks:', *(f'  - {{{_fields(task)}}}' for task in tasks.tasks)]
     try:
         write_whole(path, '\n'.join(lines) + '\n')
     except OSError as error:
         raise ConfigurationError(f'task file {path} cannot be written: {error.strerror}') from None
+
+
+def _skill(skill: Skill) -> str:
+    fields = f'start_region: {skill.start_region}'
+    if skill.mirrored_sections is None:
+        return fields
+    exchanges = ', '.join(f'{section}: {other}' for section, other in skill.mirrored_sections.items())
+    return f'{fields}, mirrored_sections: {{{exchanges}}}'
 
 
 def _fields(task: Task) -> str:

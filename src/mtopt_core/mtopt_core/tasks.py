@@ -22,10 +22,24 @@ class Skill(BaseModel):
 
     Attributes:
         start_region: Bin above which the arm starts an episode.
+        mirrored_sections: Which section of the plate each becomes in a mirror that exchanges left and right; those not
+            named stay what they are. None where a mirror makes something that could not be.
     """
 
     model_config = ConfigDict(extra='forbid', frozen=True)
     start_region: str
+    mirrored_sections: dict[str, str] | None = None
+
+    @model_validator(mode='after')
+    def _mirrored_twice_is_as_before(self) -> Skill:
+        mirrored = self.mirrored_sections or {}
+        if any(mirrored.get(other) != section for section, other in mirrored.items()):
+            raise ValueError(f'mirrored_sections must name every exchange both ways, got {mirrored}')
+        return self
+
+    def mirrored(self, section: str | None) -> str | None:
+        """Return what a section becomes in a mirror."""
+        return (self.mirrored_sections or {}).get(section or '', section)
 
 
 class Task(BaseModel):
@@ -76,6 +90,17 @@ class TaskSet(BaseModel):
     def names(self) -> tuple[str, ...]:
         """Task names in one-hot order."""
         return tuple(task.name for task in self.tasks)
+
+    @cached_property
+    def mirrored(self) -> tuple[int | None, ...]:
+        """By task, in one-hot order, the task it becomes in a mirror; none where there is no such task."""
+        places = {(task.skill, task.object, task.section): place for place, task in enumerate(self.tasks)}
+        return tuple(
+            None
+            if (skill := self.skills[task.skill]).mirrored_sections is None
+            else places.get((task.skill, task.object, skill.mirrored(task.section)))
+            for task in self.tasks
+        )
 
     def __len__(self) -> int:
         """Return the number of tasks."""

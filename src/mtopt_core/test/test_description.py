@@ -4,6 +4,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from mtopt_core.configuration import CAMERAS
 from mtopt_core.description.cell_table import CELL, LEFT_BIN, RIGHT_BIN, start_pose
@@ -11,7 +12,7 @@ from mtopt_core.description.cloth_table import table_for
 from mtopt_core.description.parts import Form
 from mtopt_core.description.urdf import urdf_text
 from mtopt_core.errors import ConfigurationError
-from mtopt_core.tasks import TaskSet, load_tasks
+from mtopt_core.tasks import Skill, TaskSet, load_tasks
 
 
 def test_the_table_has_what_tasks_and_configuration_name():
@@ -20,6 +21,23 @@ def test_the_table_has_what_tasks_and_configuration_name():
     assert {task.section for task in tasks.tasks if task.section} == {section.name for section in CELL.plate.sections}
     assert {skill.start_region for skill in tasks.skills.values()} == {one.name for one in CELL.bins}
     assert {camera.name for camera in CELL.cameras} == set(CAMERAS)
+
+
+def test_a_mirror_makes_one_task_of_another_where_the_file_says_so():
+    tasks = load_tasks()
+    becomes = {
+        task: tasks.names[other] for task, other in zip(tasks.names, tasks.mirrored, strict=True) if other is not None
+    }
+    assert becomes == {
+        'place-any': 'place-any',
+        'place-bottom': 'place-bottom',
+        'place-top-left': 'place-top-right',
+        'place-top-right': 'place-top-left',
+    }
+    left_alone = TaskSet(skills=tasks.skills, tasks=tasks.tasks[:-1])
+    assert left_alone.mirrored[left_alone.index('place-top-left')] is None
+    with pytest.raises(ValidationError, match='both ways'):
+        Skill(start_region='left_bin', mirrored_sections={'top-left': 'top-right'})
 
 
 def test_the_tasks_with_the_cloth_extend_the_others_and_name_what_their_cell_has():

@@ -39,6 +39,7 @@ def test_a_task_is_added_behind_those_there_are(file):
     tasks = load_tasks(file)
     assert tasks.names == (*SHIPPED.names, 'lift-cup', 'place-milk')
     assert tasks['place-milk'].object == 'milk'
+    assert tasks.skills == SHIPPED.skills
     manifest(SHIPPED).require_extended(tasks)
     assert load_tasks() == SHIPPED, 'the shipped file is nobody to change'
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 FAR_WEIGHT = 0.1
@@ -71,6 +73,22 @@ def show(present: np.ndarray, own_look: np.ndarray, dropout: float, rng: np.rand
     shown = present & (rng.random(present.shape) < FOREIGN) if present.shape[1] > 1 else np.zeros_like(present)
     shown[rows, own_look] = own & kept
     return shown
+
+
+def mirror(values: np.ndarray, chosen: np.ndarray, becomes: Sequence[int | None]) -> np.ndarray:
+    """Give what is known of some episodes to the tasks that they show in a mirror.
+
+    Args:
+        values: `(B, T)`, by task.
+        chosen: `(B,) bool`, which episodes are mirrored.
+        becomes: By task, the one it becomes.
+
+    Returns:
+        `(B, T)`, a new array; zero for a task that no task becomes.
+    """
+    source = [-1 if other is None else other for other in becomes]  # a mirror's mirror is as before
+    mirrored = np.where(np.array(source) >= 0, values[:, source], 0)
+    return np.where(chosen[:, None], mirrored, values).astype(values.dtype)
 
 
 def drop_views(present: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:

@@ -40,6 +40,8 @@ class TrainingConfiguration(BaseModel):
         l2: Decay of the weights per unit of learning rate.
         shift: Largest random shift of an image, as a share of its side.
         turn: Largest random turn of a rectified image, rad.
+        mirror: Share of the episodes whose rectified images are mirrored, where the task file says what becomes of
+            their tasks.
         brightness: Largest random change of brightness, of a range of 1.
         contrast: Largest random relative change of contrast.
         tint: Largest random relative change of one colour, as coloured light makes.
@@ -55,6 +57,7 @@ class TrainingConfiguration(BaseModel):
     l2: Annotated[float, Field(ge=0)] = 0.01
     shift: Share = 0.05
     turn: Annotated[float, Field(ge=0)] = 0.4
+    mirror: Share = 0.5
     brightness: Share = 0.15
     contrast: Share = 0.15
     tint: Share = 0.1

@@ -18,7 +18,7 @@ from mtopt_core.errors import CheckpointError, LabelError
 from mtopt_core.growing import grown
 from mtopt_core.precision import Precision
 from mtopt_core.tasks import TaskSet
-from mtopt_success_detector.batches import BalancedBatches, show
+from mtopt_success_detector.batches import BalancedBatches, mirror, show
 from mtopt_success_detector.dataset import Dataset
 from mtopt_success_detector.manifest import DetectorManifest, ThresholdRule, TrainingConfiguration
 from mtopt_success_detector.model_card import certify
@@ -44,12 +44,18 @@ class Trainer:
     Args:
         network: What to train, in place; its weights are the start.
         dataset: Training episodes.
+        tasks: The tasks to judge.
         training: How.
         precision: Where and in which arithmetic.
     """
 
     def __init__(
-        self, network: SuccessDetector, dataset: Dataset, training: TrainingConfiguration, precision: Precision
+        self,
+        network: SuccessDetector,
+        dataset: Dataset,
+        tasks: TaskSet,
+        training: TrainingConfiguration,
+        precision: Precision,
     ) -> None:
         self._network = network.to(precision.device)
         self._dataset = dataset
@@ -58,6 +64,13 @@ class Trainer:
         self._batches = BalancedBatches(dataset.outcomes, dataset.own_skill)
         looks = np.array(network.look_of_task)
         self._looks = looks
+        # What is not mirrored, like whole pictures, stays an example of what it was.
+        skills = [tasks.skills[skill] for skill in network.configuration.regions]
+        self._can_be_mirrored = np.array([False, *(skill.mirrored_sections is not None for skill in skills)])
+        self._mirrored = [
+            mirrored if can else task
+            for task, (can, mirrored) in enumerate(zip(self._can_be_mirrored[looks], tasks.mirrored, strict=True))
+        ]
         # The look of an episode is that of the first task of its skill.
         self._own_look = looks[dataset.own_skill.argmax(axis=1)]
         self._margin = round(training.shift * network.configuration.image_size)
@@ -75,20 +88,25 @@ class Trainer:
         rows, weights = self._batches.draw(training.batch, rng)
         present = show(self._dataset.present[rows], self._own_look[rows], training.view_dropout, rng)
         weights = weights * np.take(present.any(axis=2), self._looks, axis=1)
+        outcomes = np.nan_to_num(self._dataset.outcomes[rows])
+        mirrored = rng.random(len(rows)) < training.mirror
+        outcomes, weights = (mirror(values, mirrored, self._mirrored) for values in (outcomes, weights))
         weights /= weights.sum()
         images = torch.from_numpy(shift(self._dataset.images(rows)[present], self._margin, rng)).permute(0, 3, 1, 2)
         pixels = self._precision.floats(images)
-        rectified = torch.from_numpy(np.nonzero(present)[1] > 0).to(device)
+        episode, look, _ = present.nonzero()
+        rectified = torch.from_numpy(look > 0).to(device)
         if rectified.any():
+            reflected = torch.from_numpy(self._can_be_mirrored[look] & mirrored[episode]).to(device)
+            pixels[reflected] = pixels[reflected].flip(-1)
             pixels[rectified] = turn(pixels[rectified], training.turn, generator)
         pixels = relight(pixels, training.brightness, training.contrast, generator)
         pixels = recolour(pixels, training.tint, training.saturation, generator)
         self._network.train()
         with self._precision.autocast():
             logits = self._network.of_images(pixels, torch.from_numpy(present).to(device))
-        outcomes = torch.from_numpy(np.nan_to_num(self._dataset.outcomes[rows])).to(device)
         loss = functional.binary_cross_entropy_with_logits(
-            logits.float(), outcomes, torch.from_numpy(weights).to(device), reduction='sum'
+            logits.float(), torch.from_numpy(outcomes).to(device), torch.from_numpy(weights).to(device), reduction='sum'
         )
         self.optimizer.zero_grad()
         loss.backward()
@@ -146,7 +164,7 @@ def train_detector(
     if start is not None:
         started_from = _begin_with(start, network, tasks)
     precision = Precision.of_this_machine()
-    trainer = Trainer(network, learning, training, precision)
+    trainer = Trainer(network, learning, tasks, training, precision)
     skills = tuple(task.skill for task in tasks.tasks)
     _train(
         trainer,

@@ -126,7 +126,7 @@ def trained(
     """A checkpoint trained on the world."""
     dataset = load_dataset(world.data, tasks, [SIMULATOR], configuration)
     # Where a square is in the picture decides here, not what is beside it: turned, it would be something else.
-    training = TrainingConfiguration(steps=STEPS, batch=32, view_dropout=0.15, turn=0)
+    training = TrainingConfiguration(steps=STEPS, batch=32, view_dropout=0.15, turn=0, mirror=0)
     folder = tmp_path_factory.mktemp('checkpoints')
     rule = ThresholdRule(false_positive_rate=0.2)
     return train_detector(dataset, tasks, [SIMULATOR], configuration, training, folder, rule=rule)[0]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mtopt_success_detector.batches import BalancedBatches, drop_views, show
+from mtopt_success_detector.batches import BalancedBatches, drop_views, mirror, show
 
 NOBODY_KNOWS = np.nan
 
@@ -55,3 +55,12 @@ def test_of_another_skill_s_looks_few_images_are_shown():
         show(present[1:, :1], np.zeros(399, int), 0.5, np.random.default_rng(2))[:, 0],
         drop_views(present[1:, 0], 0.5, np.random.default_rng(2)),
     )
+
+
+def test_in_a_mirror_what_is_known_of_a_task_is_known_of_the_one_it_becomes():
+    outcomes = np.array([[1, 0, 1, 0], [1, 0, 1, 0]], np.float32)
+    becomes = (0, 2, 1, None)
+    mirrored = mirror(outcomes, np.array([True, False]), becomes)
+    assert mirrored.tolist() == [[1, 1, 0, 0], [1, 0, 1, 0]]
+    unknown = mirror(np.ones((1, 4), np.float32), np.ones(1, bool), becomes)
+    assert unknown.tolist() == [[1, 1, 1, 0]], 'nobody knows what the last one becomes'
