@@ -88,6 +88,10 @@ class Conductor:
             for transition in DOWN:
                 self._to(name, transition)
 
+    def close(self) -> None:
+        """Leave the graph, with what the nodes have mapped to answer."""
+        self._node.destroy_node()
+
     def _to(self, name: str, transition: int) -> None:
         request = ChangeState.Request(transition=Transition(id=transition))
         if not self._wait(self._change[name].call_async(request), f'{name}, transition {transition}').success:
@@ -127,6 +131,7 @@ def main(
                     halfway = {name: held(pid) for name, pid in pids.items()}
             seconds = (time.monotonic() - start) / cycles
             end, segments_end = {name: held(pid) for name, pid in pids.items()}, segments(pids.values())
+            conductor.close()
             rclpy.try_shutdown()
             killed = launcher.stop()
         left = [name for name in segments_end if Path(name).exists()]
