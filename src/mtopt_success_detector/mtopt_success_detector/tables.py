@@ -22,8 +22,9 @@ def show_metrics(held_out: Mapping[str, TaskMetrics], manifest: DetectorManifest
         manifest: Of the detector.
         title: What the figures are of.
     """
-    table = Table(title=title or "Held-out episodes of the task's skill", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column('task', no_wrap=True)
+    # Twelve columns in the 80 of a terminal: one space between them and none to spare.
+    table = Table(title=title or "Held-out episodes of the task's skill", box=SIMPLE_HEAD, padding=0, show_edge=False)
+    table.add_column('task', no_wrap=True, min_width=max(map(len, held_out), default=0))
     for column in COLUMNS:
         table.add_column(column, justify='right', no_wrap=True)
     for task, metrics in held_out.items():
@@ -82,7 +83,8 @@ def _number(value: float | None) -> str:
 
 
 def _thresholds(threshold: Threshold) -> str:
-    return f'{threshold.failure:.2f}'.removeprefix('0') + f' {threshold.value:.2f}{"" if threshold.chosen else "*"}'
+    failure, success = (f'{value:.2f}'.removeprefix('0') for value in (threshold.failure, threshold.value))
+    return f'{failure} {success}{"" if threshold.chosen else "*"}'
 
 
 _FIGURES: Mapping[str, tuple[Callable[[Collection[float]], float], Callable[[float], str]]] = {

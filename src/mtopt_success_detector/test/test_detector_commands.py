@@ -47,6 +47,7 @@ def test_train_evaluate_and_threshold_follow_one_another(squares, tmp_path):
 
     said = run('evaluate', '--checkpoint', out, '--bags', data.root, '--labels', 'simulator')
     assert all(task in said for task in squares.JUDGED)
+    assert '…' not in said, 'nothing is cut off in a terminal of 80 columns'
 
     said = run('threshold', '--checkpoint', out, '--bags', data.root, '--labels', 'simulator', '--unsure', '0.1')
     assert f'the weights of {newest.name}' in said
