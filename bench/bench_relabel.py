@@ -62,18 +62,23 @@ def main(
         images = FinalImages(data, configuration.looks)
         images.read({row.episode_id: row.path for row in rows})
         network = SuccessDetector(configuration).eval()
-        judge = Judge.compiled(network, Precision.of_this_machine(), workers)
+        precision = Precision.of_this_machine()
+        judge, by_torch = Judge.compiled(network, precision, workers), Judge(network, precision)
         detectors = (_detector(judge, number) for number in count())
         pixels, present = images.images(ids[:BATCH]), images.present(ids[:BATCH])
         ids = ids[: len(ids) // BATCH * BATCH]
         bare, cached = 'bare network', 'relabelling, images cached'
 
-        def forward() -> None:
+        def forward(network: Judge) -> None:
             with ThreadPoolExecutor(workers) as pool:
-                list(pool.map(lambda _: judge(pixels, present), range(len(ids) // len(pixels))))
+                list(pool.map(lambda _: network(pixels, present), range(len(ids) // len(pixels))))
 
         seconds = alternate(
-            {cached: lambda: relabel(data, next(detectors), images, ids, TASKS.names, workers), bare: forward},
+            {
+                cached: lambda: relabel(data, next(detectors), images, ids, TASKS.names, workers),
+                'bare network, by torch alone': lambda: forward(by_torch),
+                bare: lambda: forward(judge),
+            },
             rounds,
             'cached',
         )
