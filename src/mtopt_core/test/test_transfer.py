@@ -57,14 +57,24 @@ def carrier(request, tmp_path) -> Iterator[FolderCarrier | RsyncCarrier]:
         port = free.getsockname()[1]
     file = tmp_path / 'rsyncd.conf'
     file.write_text(f'use chroot = no\n[mailbox]\npath = {mailbox}\nread only = no\nuid = root\ngid = root\n')
-    daemon = subprocess.Popen(['rsync', '--daemon', '--no-detach', f'--config={file}', f'--port={port}'])
-    deadline = time.monotonic() + 10
-    while socket.socket().connect_ex(('127.0.0.1', port)):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    yield RsyncCarrier(f'rsync://127.0.0.1:{port}/mailbox')
-    daemon.terminate()
-    daemon.wait(10)
+    # Without an address it would let in whoever reaches this machine.
+    here = ('--address=127.0.0.1', f'--port={port}')
+    daemon = subprocess.Popen(['rsync', '--daemon', '--no-detach', f'--config={file}', *here])
+    try:
+        deadline = time.monotonic() + 10
+        while not answers(port):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield RsyncCarrier(f'rsync://127.0.0.1:{port}/mailbox')
+    finally:
+        daemon.terminate()
+        daemon.wait(10)
+
+
+def answers(port: int) -> bool:
+    """Return whether somebody listens on a port of this machine."""
+    with socket.socket() as asking:
+        return asking.connect_ex(('127.0.0.1', port)) == 0
 
 
 class Ends:
