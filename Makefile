@@ -23,7 +23,7 @@ faults: setup ## Break a running graph every 15 s for 3 minutes and see that it 
 	@$(IN_ENVIRONMENT) python bench/bench_faults.py --minutes 3 --every 15
 
 network: setup ## Have a robot and a trainer on two machines made of namespaces, a slow and lossy road between (root)
-	@$(IN_ENVIRONMENT) $(PYTEST) -o timeout=900 -rs test_network
+	@$(IN_ENVIRONMENT) $(PYTEST) -o timeout=900 test_network
 
 soak: setup ## Let two simulated robots collect and learn for an hour; prints what grows and what is late
 	@$(IN_ENVIRONMENT) python bench/bench_soak.py

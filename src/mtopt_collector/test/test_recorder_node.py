@@ -3,9 +3,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from mcap.reader import make_reader
 from mcap_ros2.decoder import DecoderFactory
 from sensor_msgs.msg import CompressedImage, JointState
+from small_disk import small_disk
 
 from mtopt_collector.recording import FLUSH_PERIOD
 from mtopt_core.bag import BagReader, partial_bags
@@ -101,23 +100,6 @@ def end_of(bag: Path) -> Any:
     with BagReader(bag) as reader:
         *_, last = reader.messages(['/robot1/episode'])
     return deserialize(last.cdr, EPISODE_INFO)
-
-
-@contextlib.contextmanager
-def small_disk(tmp_path: Path, megabytes: int) -> Iterator[Path]:
-    """Give a file system of that size."""
-    disk = tmp_path / 'disk'
-    disk.mkdir()
-    mounted = subprocess.run(
-        ['mount', '-t', 'tmpfs', '-o', f'size={megabytes}m', 'tmpfs', str(disk)], capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip('mounting a small disk needs root')
-    try:
-        yield disk
-    finally:
-        # Lazily: the recorder still has it open.
-        subprocess.run(['umount', '--lazy', str(disk)], check=True)
 
 
 @pytest.fixture
@@ -247,7 +229,7 @@ def test_what_a_killed_recorder_had_written_is_salvaged_by_the_next_one(cell):
 
 
 def test_a_full_disk_is_reported_and_recording_goes_on_once_there_is_room(graph, tmp_path):
-    with small_disk(tmp_path, megabytes=1) as disk:
+    with small_disk(tmp_path / 'disk', '1m', held=True) as disk:
         (disk / 'ballast').write_bytes(bytes(700_000))
         cell = Cell(graph, disk)
         noise = np.random.default_rng(1).integers(0, 256, (256, 256, 3), np.uint8)
@@ -296,7 +278,7 @@ def blocked(diagnostics: list[DiagnosticArray]) -> str:
 
 
 def test_a_disk_getting_full_holds_the_collection_and_lets_it_go_on_once_there_is_room(graph, tmp_path):
-    with small_disk(tmp_path, megabytes=30) as disk:
+    with small_disk(tmp_path / 'disk', '30m', held=True) as disk:
         cell = Cell(graph, disk, minimum_free_megabytes=10)
         diagnostics = graph.listen(DiagnosticArray, '/diagnostics', EVENTS)
         assert cell.run().error_code == SetEpisode.Response.NONE
@@ -312,7 +294,7 @@ def test_a_disk_getting_full_holds_the_collection_and_lets_it_go_on_once_there_i
 
 def test_what_a_full_disk_cut_off_is_salvaged_once_there_is_room(graph, tmp_path):
     noise = np.random.default_rng(1).integers(0, 256, (256, 256, 3), np.uint8)
-    with small_disk(tmp_path, megabytes=4) as disk:
+    with small_disk(tmp_path / 'disk', '4m', held=True) as disk:
         cell = Cell(graph, disk, minimum_free_megabytes=1)
         cell.observe(SECOND, jpeg=encode_jpeg(noise, 95))
         cell.set_episode(START, info(stamp=SECOND))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from mcap_ros2.decoder import DecoderFactory
 from rosbags.highlevel import AnyReader
 from rosbags.interfaces import QosDurability, QosReliability
 from rosbags.rosbag2 import Reader
+from small_disk import small_disk
 
 from mtopt_core.bag import BagReader, BagWriter, partial_bags, partial_path, salvage, set_aside
 from mtopt_core.episode import Action
@@ -310,29 +312,22 @@ def test_a_bag_set_aside_says_why_and_another_of_its_name_finds_room(tmp_path: P
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Path:
+def disk(tmp_path: Path) -> Iterator[Path]:
     """Return a folder on a disk of 256 kB."""
-    folder = tmp_path / 'disk'
-    folder.mkdir()
-    mounted = subprocess.run(
-        ['mount', '-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', str(folder)], check=False, capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip('mounting a small disk needs root')
-    yield folder
-    subprocess.run(['umount', str(folder)], check=True)
+    with small_disk(tmp_path / 'disk', '256k') as folder:
+        yield folder
 
 
-def test_a_full_disk_is_named_and_what_was_recorded_is_kept(small_disk: Path) -> None:
-    writer = BagWriter(small_disk, 'e1', 16384)
+def test_a_full_disk_is_named_and_what_was_recorded_is_kept(disk: Path) -> None:
+    writer = BagWriter(disk, 'e1', 16384)
     with pytest.raises(DiskFullError, match=r'bag .*/e1 cannot be written: No space left .* \(0 MB free\)'):
         _fill(writer, 10_000)
     with pytest.raises(BagError, match='closed'):
         writer.finish()
-    (partial,) = partial_bags(small_disk)
+    (partial,) = partial_bags(disk)
     with pytest.raises(DiskFullError):
         salvage(partial)
-    subprocess.run(['mount', '-o', 'remount,size=1m', str(small_disk)], check=True)
+    subprocess.run(['mount', '-o', 'remount,size=1m', str(disk)], check=True)
     stamps = _stamps(salvage(partial))
     assert stamps == list(range(len(stamps)))
     assert len(stamps) > 2000
