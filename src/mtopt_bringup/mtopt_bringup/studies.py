@@ -54,12 +54,11 @@ class Run:
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        """Of `mtopt train`, the tasks included."""
-        outcomes = () if self.outcomes == 'simulator' else ('--outcomes', self.outcomes)
+        """Of `mtopt train`, the tasks included, whose outcomes count apart."""
         setting = () if self.setting == 'eased' else ('--setting', self.setting)
         tasks_file = () if self.tasks_file == TASKS_FILE else ('--tasks-file', self.tasks_file)
         learned = ('--tasks', ','.join(self.learned)) if self.learned else ()
-        return (*self.options, *outcomes, *setting, *tasks_file, *learned)
+        return (*self.options, *setting, *tasks_file, *learned)
 
 
 def _sharing(impersonation: str, *options: str) -> Run:

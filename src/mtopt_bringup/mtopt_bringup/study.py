@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -45,7 +45,8 @@ class Laboratory:
         workers: Simulation processes; 0 for one per core.
         threads: CPU threads of training; 0 for all.
         start: Policy that runs which start from another run's start from instead; none for that run's.
-        detector: Success detector, or a folder of them, of runs that learn from a detector's outcomes.
+        detector: Success detector, or a folder of them, of runs that learn from a detector's outcomes; none for the
+            shipped one.
     """
 
     out: Path
@@ -57,7 +58,7 @@ class Laboratory:
     workers: int
     threads: int
     start: Path | None = None
-    detector: Path = field(default_factory=partial(shipped, 'models', 'success_detector'))
+    detector: Path | None = None
 
     def data(self, seed: int, run: Run) -> bootstrap.Plan:
         """Return a run's dataset: that of the seed and its action space, or one of new tasks alone."""
@@ -85,8 +86,7 @@ class Laboratory:
         data = self.data(seed, run)
         start = self.start or self.folder(run.start, seed) / 'policy'
         train = [
-            *('train', '--bags', str(data.out), '--out', str(folder)),
-            *(('--outcomes', 'simulator') if run.outcomes == 'simulator' else ()),
+            *('train', '--bags', str(data.out), '--out', str(folder), '--outcomes', run.outcomes),
             *('--steps', str(self.steps_of(run)), '--threads', str(self.threads), '--set', f'seed={seed}'),
             *(('--from', str(start)) if run.start else ()),
             *run.arguments,
@@ -98,7 +98,10 @@ class Laboratory:
             *('--tasks-file', run.tasks_file),
             *(('--tasks', ','.join(run.learned)) if run.learned else ()),
         ]
-        relabel = ['relabel', '--bags', str(data.out), '--detector', str(self.detector), '--tasks-file', run.tasks_file]
+        relabel = [
+            *('relabel', '--bags', str(data.out), '--detector', str(self._detector())),
+            *('--tasks-file', run.tasks_file),
+        ]
         grade = Stage('relabel', f'{name}, seed {seed}: grade its dataset', partial(list, relabel))
         return [
             *((grade,) if run.outcomes == 'detector' else ()),
@@ -131,8 +134,11 @@ class Laboratory:
             steps=self.steps_of(run),
             evaluation=Evaluation.load(folder / 'evaluation.json'),
             started_from=find_checkpoint(self.start).name if run.start and self.start else run.start,
-            detector=find_checkpoint(self.detector).name if run.outcomes == 'detector' else '',
+            detector=find_checkpoint(self._detector()).name if run.outcomes == 'detector' else '',
         ).save(self.results)
+
+    def _detector(self) -> Path:
+        return self.detector or shipped('models', 'success_detector')
 
     def _train(self, name: str, seed: int, console: Console) -> None:
         """Train a run whose policy another one starts from, unless that was done, on its dataset."""
@@ -192,9 +198,7 @@ def study(
     size, few = bootstrap.USUAL, FEW
     if quick:
         size, few, steps, episodes = QUICK, QUICK, QUICK.steps, 2
-    laboratory = Laboratory(out, results, size, few, steps, episodes, workers, threads, start)
-    if detector is not None:
-        laboratory = replace(laboratory, detector=detector)
+    laboratory = Laboratory(out, results, size, few, steps, episodes, workers, threads, start, detector)
     wanted = [
         (run, seed)
         for seed in (_listed(seeds, chosen.seeds, int) if seeds else chosen.seeds)
