@@ -11,21 +11,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from mtopt_core.checkpoint import load_manifest, newest_checkpoint
 from mtopt_core.episode import Verdict
 from mtopt_core.errors import CheckpointError, ImageError, LabelError, UnknownTaskError
+from mtopt_core.images import encode_jpeg
 from mtopt_core.label_store import SIMULATOR
+from mtopt_core.precision import Precision
 from mtopt_core.task_file import renamed
 from mtopt_core.tasks import Task, TaskSet
 from mtopt_success_detector.dataset import load_dataset
 from mtopt_success_detector.evaluation import measure_tasks
 from mtopt_success_detector.grader import Grader
+from mtopt_success_detector.judging import Judge
 from mtopt_success_detector.manifest import DetectorManifest, TrainingConfiguration
+from mtopt_success_detector.network import SuccessDetector
 from mtopt_success_detector.relabelling import relabel
 from mtopt_success_detector.review_queue import questions
 from mtopt_success_detector.splits import Split
-from mtopt_success_detector.trainer import train_detector
+from mtopt_success_detector.trainer import Trainer, train_detector
 
 
 @pytest.fixture(scope='module')
@@ -68,6 +73,31 @@ def test_what_no_image_shows_is_unsure_and_teaches_nothing(squares, tasks, confi
     judged, every, rng = grader.judge(dataset.final_images, ['blind']), np.ones(1, bool), np.random.default_rng(0)
     assert not list(questions(judged, tasks.index('place-any'), every, rng))
     assert list(questions(judged, tasks.index('lift-any'), every, rng))
+
+
+def test_what_is_known_of_one_section_is_learned_of_the_one_it_becomes_in_a_mirror(squares, tasks, configuration):
+    """Nobody judges the right section; it is where the left one is in a mirror."""
+    rng, left, size = np.random.default_rng(0), {}, configuration.image_size
+    for number in range(120):
+        episode_id, row = f'e{number:03}', rng.choice([0.25, 0.75]) + rng.uniform(-0.1, 0.1)
+        image = np.full((size, size, 3), 110, np.uint8)
+        y, x = (int(share * size) for share in (row, rng.uniform(0.2, 0.8)))
+        image[y - 4 : y + 4, x - 4 : x + 4] = (220, 30, 30)
+        squares.record(episode_id, 'place', dict.fromkeys(configuration.views, encode_jpeg(image, 95)))
+        left[episode_id] = bool(row < 0.5)  # the region is turned by a quarter
+    squares.label({episode_id: {'place-top-left': solved} for episode_id, solved in left.items()})
+    dataset = load_dataset(squares.data, tasks, [SIMULATOR], configuration)
+    torch.manual_seed(0)
+    network, precision = SuccessDetector(configuration), Precision(torch.device('cpu'), bfloat16=False)
+    training = TrainingConfiguration(steps=60, batch=32, turn=0, mirror=0.5)
+    trainer = Trainer(network, dataset, tasks, training, precision)
+    for step in range(training.steps):
+        trainer.step(step)
+    logits = Judge(network.eval(), precision).episodes(dataset.final_images, list(left)).logits
+    said_left, said_right = (logits[:, tasks.index(f'place-top-{side}')] > 0 for side in ('left', 'right'))
+    truth = np.array(list(left.values()))
+    assert (said_left == truth).mean() > 0.95
+    assert (said_right == ~truth).mean() > 0.95
 
 
 def test_any_subset_of_the_views_will_do(grader, world):
