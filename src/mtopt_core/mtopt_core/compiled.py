@@ -1,4 +1,4 @@
-"""Parts of networks, compiled by OpenVINO for this CPU: two to three times as fast as torch there."""
+"""Parts of networks, compiled by OpenVINO for this CPU, where it is faster than torch."""
 
 from __future__ import annotations
 
