@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count, islice
 from pathlib import Path
@@ -12,14 +13,14 @@ from typing import Annotated
 import torch
 import typer
 from bags import fill
-from measuring import alternate, load, median_ratio, rates_table
+from measuring import alternate, load, rates_table
 from rich.console import Console
 
 from mtopt_core.catalogue import Catalogue
 from mtopt_core.checkpoint import new_version
-from mtopt_core.configuration import DETECTOR_CAMERAS, load_cell
-from mtopt_core.episode_bag import read_episode
-from mtopt_core.images import decode_square
+from mtopt_core.configuration import load_cell
+from mtopt_core.episode_bag import read_final
+from mtopt_core.images import decode_jpeg
 from mtopt_core.paths import DataFolder
 from mtopt_core.precision import Precision
 from mtopt_core.tasks import load_tasks
@@ -34,93 +35,102 @@ from mtopt_success_detector.relabelling import relabel
 
 TASKS = load_tasks()
 LIMIT, SHARE = 2000, 0.7
-DECODED = 200
-"""Episodes that are read and decoded in a round."""
+WORKERS = os.cpu_count() or 1
 
 
 def main(
-    bags: Annotated[
-        Path | None, typer.Option(help='Data folder to copy bags of; without one they are simulated.')
-    ] = None,
-    episodes: Annotated[int, typer.Option(help='Episodes to relabel.')] = 1000,
+    episodes: Annotated[int, typer.Option(min=BATCH, help='Episodes to relabel with cached images.')] = 1000,
+    uncached: Annotated[int, typer.Option(min=1, help='Episodes to relabel without.')] = 200,
     image_size: Annotated[int, typer.Option(help="Side of the detector's images, px.")] = 64,
+    recorded: Annotated[
+        list[int] | None, typer.Option(help='Side of the recorded images, px; several may be given.')
+    ] = None,
     whole: Annotated[bool, typer.Option('--whole', help='A detector that looks at whole pictures alone.')] = False,
-    recorded: Annotated[int, typer.Option(help='Side of simulated images, px.')] = 128,
-    rounds: Annotated[int, typer.Option(help='Times each is timed.')] = 5,
+    rounds: Annotated[int, typer.Option(min=1, help='Times each is timed.')] = 5,
 ) -> None:
-    """Print verdict sets per second, one for all tasks from three views each."""
+    """Print verdict sets per second, one for all tasks from three views each, and episodes per second."""
     torch.set_num_threads(1)
-    workers = os.cpu_count() or 1
-    with tempfile.TemporaryDirectory() as root:
-        data = fill(Path(root) / 'data', bags, episodes, recorded)
-        catalogue = Catalogue(data)
-        catalogue.refresh()
-        rows = catalogue.episodes()
-        ids = [row.episode_id for row in rows]
-        small = DetectorConfiguration.small(len(TASKS)).model_copy(update={'image_size': image_size})
-        configuration = small.of_tasks(TASKS).looking_at({} if whole else load_cell().regions)
-        images = FinalImages(data, configuration.looks)
-        images.read({row.episode_id: row.path for row in rows})
-        network = SuccessDetector(configuration).eval()
-        precision = Precision.of_this_machine()
-        judge, by_torch = Judge.compiled(network, precision, workers), Judge(network, precision)
-        detectors = (_detector(judge, number) for number in count())
-        pixels, present = images.images(ids[:BATCH]), images.present(ids[:BATCH])
-        ids = ids[: len(ids) // BATCH * BATCH]
-        bare, cached = 'bare network', 'relabelling, images cached'
+    small = DetectorConfiguration.small(len(TASKS)).model_copy(update={'image_size': image_size})
+    configuration = small.of_tasks(TASKS).looking_at({} if whole else load_cell().regions)
+    network, precision = SuccessDetector(configuration).eval(), Precision.of_this_machine()
+    judge = Judge.compiled(network, precision, WORKERS)
+    detectors = (_detector(judge, number) for number in count())
+    sizes = recorded or (load_cell().recording.image_size, 472)
+    for size in sizes:
+        first = size == sizes[0]
+        with tempfile.TemporaryDirectory() as root:
+            data = fill(Path(root) / 'data', None, max(episodes, uncached) if first else uncached, size)
+            catalogue = Catalogue(data)
+            catalogue.refresh()
+            bags = {row.episode_id: row.path for row in catalogue.episodes()}
+            if first:
+                with_images(data, dict(islice(bags.items(), episodes)), detectors, judge, precision, rounds)
+            without_images(data, dict(islice(bags.items(), uncached)), size, detectors, judge, rounds)
+    print(load())
 
-        def forward(network: Judge) -> None:
-            with ThreadPoolExecutor(workers) as pool:
-                list(pool.map(lambda _: network(pixels, present), range(len(ids) // len(pixels))))
 
-        seconds = alternate(
-            {
-                cached: lambda: relabel(data, next(detectors), images, ids, TASKS.names, workers),
-                'bare network, by torch alone': lambda: forward(by_torch),
-                bare: lambda: forward(judge),
-            },
-            rounds,
-            'cached',
-        )
-        Console().print(
-            rates_table(
-                f'{len(ids)} episodes, {images.looks.shape[0]} looks at 3 views, {image_size} px',
-                'sets/s',
-                len(ids),
-                seconds,
-            )
-        )
-        print(f'limit {LIMIT} sets/s')
+def with_images(
+    data: DataFolder,
+    bags: dict[str, Path],
+    detectors: Iterator[Grader],
+    judge: Judge,
+    precision: Precision,
+    rounds: int,
+) -> None:
+    """Print how fast relabelling is with cached images, beside the network alone."""
+    images = FinalImages(data, judge.network.configuration.looks)
+    images.read(bags)
+    ids = list(bags)[: len(bags) // BATCH * BATCH]
+    pixels, present = images.images(ids[:BATCH]), images.present(ids[:BATCH])
 
-        some = dict(islice(((row.episode_id, row.path) for row in rows), DECODED))
-        jpegs = [read_episode(path).final.images[view] for path in some.values() for view in DETECTOR_CAMERAS]
-        numbers = count()
+    def forward(network: Judge) -> None:
+        with ThreadPoolExecutor(WORKERS) as pool:
+            list(pool.map(lambda _: network(pixels, present), range(len(ids) // BATCH)))
 
-        def read() -> tuple[Path, FinalImages]:
-            folder = data.root / f'uncached-{next(numbers)}'
-            folder.mkdir()
-            (folder / 'bags').symlink_to(data.bags)
-            fresh = FinalImages(DataFolder(folder), configuration.looks)
-            fresh.read(some)
-            return folder, fresh
+    seconds = alternate(
+        {
+            'relabelling, images cached': lambda: relabel(data, next(detectors), images, ids, TASKS.names, WORKERS),
+            'bare network, by torch alone': lambda: forward(Judge(judge.network, precision)),
+            'bare network': lambda: forward(judge),
+        },
+        rounds,
+        'cached',
+    )
+    title = f'{len(ids)} episodes, {images.looks.shape[0]} looks at 3 views, {images.looks.image_size} px'
+    Console().print(rates_table(title, 'sets/s', len(ids), seconds))
+    print(f'limit {LIMIT} sets/s')
 
-        def uncached() -> None:
-            folder, fresh = read()
-            relabel(DataFolder(folder), next(detectors), fresh, list(some), TASKS.names, workers)
 
-        def decode() -> None:
-            for jpeg in jpegs:
-                decode_square(jpeg, image_size)
+def without_images(
+    data: DataFolder, bags: dict[str, Path], size: int, detectors: Iterator[Grader], judge: Judge, rounds: int
+) -> None:
+    """Print how fast relabelling is from bags, beside decoding their final images on as many threads."""
+    looks, numbers = judge.network.configuration.looks, count()
+    jpegs = [[read_final(path).images[view] for view in looks.views] for path in bags.values()]
 
-        reading = 'reading final images alone'
-        seconds = alternate(
-            {reading: read, 'relabelling, nothing cached': uncached, 'decoding alone': decode}, rounds, 'uncached'
-        )
-        Console().print(rates_table(f'{len(some)} bags of {recorded} px', 'episodes/s', len(some), seconds))
-        decoding = seconds.pop('decoding alone')
-        for name, taken in seconds.items():
-            print(f'{name}: {median_ratio(decoding, taken):.2f} times the rate of decoding alone (limit {SHARE})')
-        print(load())
+    def read() -> tuple[DataFolder, FinalImages]:
+        folder = DataFolder(data.root / f'uncached-{next(numbers)}')
+        folder.root.mkdir()
+        folder.bags.symlink_to(data.bags)
+        images = FinalImages(folder, looks)
+        images.read(bags)
+        return folder, images
+
+    def from_bags() -> None:
+        folder, images = read()
+        relabel(folder, next(detectors), images, list(bags), TASKS.names, WORKERS)
+
+    def decode() -> None:
+        with ThreadPoolExecutor(WORKERS) as pool:
+            list(pool.map(lambda of_episode: [decode_jpeg(jpeg) for jpeg in of_episode], jpegs))
+
+    seconds = alternate(
+        {'relabelling, nothing cached': from_bags, 'reading final images alone': read, 'decoding alone': decode},
+        rounds,
+        'uncached',
+    )
+    Console().print(rates_table(f'{len(bags)} bags of {size} px', 'episodes/s', len(bags), seconds))
+    print(f'limit {SHARE} times the rate of decoding alone')
 
 
 def _detector(judge: Judge, number: int) -> Grader:

@@ -161,12 +161,31 @@ def decode_jpeg(data: bytes) -> np.ndarray:
     return _decoded(data, 0)
 
 
+def decode_at_least(data: bytes, side: int) -> np.ndarray:
+    """Decode a JPEG at the smallest resolution it has that is enough, its full one where none is.
+
+    JPEG can be decoded at a half, a quarter or an eighth of its resolution, in as little as a quarter of the time; only
+    where its sides can be divided so, or pixels would lie elsewhere.
+
+    Args:
+        data: The JPEG.
+        side: What the shorter side of the result must have, px.
+
+    Returns:
+        `(H, W, 3) uint8` RGB.
+
+    Raises:
+        ImageError: The data is no JPEG, or is cut off or damaged.
+    """
+    sides = _jpeg_size(data)
+    fits = (flag for factor, flag in _REDUCTIONS.items() if all(a >= factor * side and a % factor == 0 for a in sides))
+    return _decoded(data, next(fits, 0))
+
+
 def decode_square(data: bytes, size: int) -> np.ndarray:
     """Decode a JPEG, cut its centre square out and resize it by area: what every network sees of an image.
 
-    JPEG can be decoded at a half, a quarter or an eighth of its resolution. Of images that much larger than `size` no
-    more is decoded than is needed, in as little as a quarter of the time; only where the sides can be divided so, or
-    pixels would lie elsewhere.
+    No more is decoded than is needed, see `decode_at_least`.
 
     Args:
         data: The JPEG.
@@ -178,9 +197,7 @@ def decode_square(data: bytes, size: int) -> np.ndarray:
     Raises:
         ImageError: The data is no JPEG, or is cut off or damaged.
     """
-    sides = _jpeg_size(data)
-    fits = (flag for factor, flag in _REDUCTIONS.items() if all(a >= factor * size and a % factor == 0 for a in sides))
-    return crop_resize(_decoded(data, next(fits, 0)), size)
+    return crop_resize(decode_at_least(data, size), size)
 
 
 def _decoded(data: bytes, reduction: int) -> np.ndarray:

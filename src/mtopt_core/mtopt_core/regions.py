@@ -6,7 +6,7 @@ every camera. Cut out and rectified it is large, and the same place is the same 
 
 from __future__ import annotations
 
-from math import sqrt
+from math import ceil, sqrt
 
 import cv2
 import numpy as np
@@ -21,6 +21,11 @@ Regions = dict[str, dict[str, Corners]]
 
 SMALLEST_AREA = 1e-3
 """Smallest area of a region that shows anything, as a share of the picture: 2 by 2 px of 64."""
+
+
+def side_needed(corners: Corners, size: int) -> int:
+    """Return which side a picture must have, px, for a region to be as large in it as rectified to `size`."""
+    return ceil(size / sqrt(_area(corners)))
 
 
 def rectify(rgb: np.ndarray, corners: Corners, size: int) -> np.ndarray:
@@ -38,8 +43,7 @@ def rectify(rgb: np.ndarray, corners: Corners, size: int) -> np.ndarray:
     """
     side = min(rgb.shape[:2])
     # Many pixels for one of the result are averaged first, or fine things would come and go.
-    area = cv2.contourArea(np.array(corners, np.float32)) * side**2
-    side //= max(int(sqrt(area) / size), 1)
+    side //= max(side // side_needed(corners, size), 1)
     square = crop_resize(rgb, side)
     # Shares count from the outer edge of the first pixel, OpenCV from its middle.
     target = np.array([(0, 0), (1, 0), (1, 1), (0, 1)]) * size - 0.5
@@ -53,4 +57,9 @@ def rectify(rgb: np.ndarray, corners: Corners, size: int) -> np.ndarray:
 def goes_round(corners: Corners) -> bool:
     """Return whether corners are those of a square seen at a slant: convex, in order, and not all on a line."""
     points = np.array(corners, np.float32)
-    return bool(cv2.isContourConvex(points)) and cv2.contourArea(points) > SMALLEST_AREA
+    return bool(cv2.isContourConvex(points)) and _area(corners) > SMALLEST_AREA
+
+
+def _area(corners: Corners) -> float:
+    """Return a region's area as a share of the picture's."""
+    return float(cv2.contourArea(np.array(corners, np.float32)))

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mtopt_core.errors import ImageError
-from mtopt_core.images import crop_resize, decode_jpeg, decode_square
-from mtopt_core.regions import Regions, rectify
+from mtopt_core.images import crop_resize, decode_at_least
+from mtopt_core.regions import Regions, rectify, side_needed
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,9 @@ class Looks:
         return [list(look) for look in zip(*by_view, strict=True)]
 
     def _of_view(self, view: str, jpeg: bytes) -> list[np.ndarray | None]:
-        size = self.image_size
+        size, parts = self.image_size, [by_camera.get(view) for by_camera in self.regions.values()]
         try:
-            if not self.regions:
-                return [decode_square(jpeg, size)]
-            rgb = decode_jpeg(jpeg)
+            rgb = decode_at_least(jpeg, max([size, *(side_needed(corners, size) for corners in parts if corners)]))
         except ImageError as error:
             raise ImageError(f'final image of camera {view}: {error}') from None
-        parts = (by_camera.get(view) for by_camera in self.regions.values())
         return [crop_resize(rgb, size), *(corners and rectify(rgb, corners, size) for corners in parts)]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 
 import numpy as np
 
@@ -18,8 +20,8 @@ from mtopt_success_detector.final_images import FinalImages
 from mtopt_success_detector.grader import Grader, known
 from mtopt_success_detector.judging import BATCH
 
-EPISODES_PER_COMMIT = 1024
-"""What a killed relabelling does again, at most."""
+BATCHES_PER_COMMIT = 16
+"""What a killed relabelling does again, at most, beside the batches it is at."""
 
 
 @dataclass(frozen=True)
@@ -64,15 +66,15 @@ def relabel(
         LabelError: The disk is full or the store is damaged.
     """
     chosen = [grader.manifest.tasks.index(task) for task in tasks]
-    with closing(LabelStore(data)) as store, ThreadPoolExecutor(workers) as pool:
+    with closing(LabelStore(data)) as store, _threads(workers) as pool:
         done = store.graded_by(grader.manifest.version, tasks)
         wanted = [episode_id for episode_id in episode_ids if episode_id not in done]
         before, graded, unsure = len(episode_ids) - len(wanted), 0, 0
         report(before, len(episode_ids))
-        for some in _parts(wanted, EPISODES_PER_COMMIT):
-            batches = _parts(some, BATCH)
-            judged = pool.map(lambda batch: grader.probabilities(final_images, batch), batches)
-            probabilities = np.concatenate(list(judged))
+        # All of it is asked for at once, so that the workers judge on while a part is stored.
+        judged = pool.map(partial(grader.probabilities, final_images), _parts(wanted, BATCH))
+        for some in _parts(wanted, BATCH * BATCHES_PER_COMMIT):
+            probabilities = np.concatenate(list(islice(judged, BATCHES_PER_COMMIT)))
             verdicts = grader.verdicts(probabilities)[:, chosen]
             found = GradedEpisodes(some, verdicts, known(probabilities[:, chosen]))
             store.add_verdicts(grader.manifest.version, tasks, found)
@@ -80,6 +82,16 @@ def relabel(
             unsure += int((verdicts == Verdict.UNSURE).sum())
             report(before + graded, len(episode_ids))
     return Relabelled(graded, before, unsure / max(graded * len(tasks), 1))
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[ThreadPoolExecutor]:
+    """Yield threads that leave what is still waiting undone once they are left, also by an error."""
+    pool = ThreadPoolExecutor(number)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _parts(episode_ids: Sequence[str], size: int) -> Iterator[Sequence[str]]:

@@ -83,7 +83,7 @@ import sys
 from mtopt_success_detector import relabelling
 from mtopt_core.cli import main
 
-relabelling.EPISODES_PER_COMMIT = 4
+relabelling.BATCH, relabelling.BATCHES_PER_COMMIT = 4, 1
 main()
 """
 
