@@ -112,7 +112,7 @@ def _measure(recorder: int, seconds: float) -> None:
 
     def set_episode(phase: int, termination: Termination = Termination.NONE) -> SetEpisode.Response:
         info = EpisodeInfo('bench', ROBOT, 'lift-any', 'lift', 'scripted', termination=termination)
-        future = client.call_async(SetEpisode.Request(info=episode_info_to_message(info, phase)))
+        future = client.call_async(SetEpisode.Request(info=episode_info_to_message(info, phase, info.stamp)))
         rclpy.spin_until_future_complete(node, future)
         return future.result()
 

@@ -17,11 +17,12 @@ from trajectory_msgs.msg import JointTrajectory
 
 from mtopt_core.configuration import CAMERAS
 from mtopt_core.description.cell_table import CELL
+from mtopt_core.messages import stamp_of
 from mtopt_core.trajectory import Trajectory
 from mtopt_msgs.msg import EpisodeInfo, TaskOutcomes
 from mtopt_msgs.srv import ResetCell
 from mtopt_node.calls import found
-from mtopt_node.conversions import stamp_of, trajectory_to_message
+from mtopt_node.conversions import trajectory_to_message
 from mtopt_node.qos import COMMANDS, EVENTS, IMAGES
 
 STEP = 500_000_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from driven_robot import Robot
 
-from mtopt_node.conversions import stamp_of
+from mtopt_core.messages import stamp_of
 
 SECOND = 1_000_000_000
 PATIENCE = 180.0

@@ -20,11 +20,11 @@ from mtopt_collector.joint_reading import JointStateError
 from mtopt_collector.robot import arm_kinematics, joint_reader
 from mtopt_core.description.cell_table import CELL
 from mtopt_core.errors import ActionError
-from mtopt_core.messages import action_from_message
+from mtopt_core.messages import action_from_message, stamp_of
 from mtopt_core.step_planner import StepPlanner
 from mtopt_msgs import msg
 from mtopt_msgs.srv import MoveTo
-from mtopt_node.conversions import header, stamp_of, time_of, trajectory_to_message
+from mtopt_node.conversions import header, time_of, trajectory_to_message
 from mtopt_node.node import ERROR, OK, WARN, run
 from mtopt_node.parameters import Parameter
 from mtopt_node.qos import COMMANDS, KEPT_COMMANDS

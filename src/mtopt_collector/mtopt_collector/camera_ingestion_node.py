@@ -21,8 +21,9 @@ from mtopt_core.episode import Observation
 from mtopt_core.episode_bag import camera_topic
 from mtopt_core.errors import ImageError
 from mtopt_core.images import to_rgb
+from mtopt_core.messages import stamp_of
 from mtopt_msgs import msg
-from mtopt_node.conversions import observation_to_message, stamp_of
+from mtopt_node.conversions import observation_to_message
 from mtopt_node.node import ERROR, OK, WARN, run
 from mtopt_node.parameters import Parameter
 from mtopt_node.qos import COMMANDS, IMAGES, OBSERVATIONS

@@ -178,7 +178,7 @@ class RecorderNode(CellNode):
             self._recorder.finish(info)
             raise broken
         self.report(OK, f'recording {info.episode_id}')
-        self._episodes.publish(episode_info_to_message(info, msg.EpisodeInfo.PHASE_START))
+        self._episodes.publish(episode_info_to_message(info, msg.EpisodeInfo.PHASE_START, info.stamp))
 
     def _hears_everyone(self) -> bool:
         needed = ('observation', 'action', 'step', *map(camera_topic, self.cell.cameras))
@@ -213,7 +213,7 @@ class RecorderNode(CellNode):
             self._report_loss(0)
         else:
             self.report(OK, 'idle')
-        self._episodes.publish(episode_info_to_message(ended, msg.EpisodeInfo.PHASE_END))
+        self._episodes.publish(episode_info_to_message(ended, msg.EpisodeInfo.PHASE_END, ended.stamp))
 
     def _report_loss(self, now: int) -> None:
         self.report(WARN, 'messages were lost; is the disk too slow for the images?', dropped=self._lost + now)

@@ -21,12 +21,12 @@ from mtopt_core.episode import EpisodeInfo, Outcome, Termination
 from mtopt_core.heartbeats import Heartbeats
 from mtopt_core.label_store import DETECTOR
 from mtopt_core.message_types import header_stamp
-from mtopt_core.messages import outcomes_from_message
+from mtopt_core.messages import outcomes_from_message, stamp_of
 from mtopt_msgs import msg
 from mtopt_msgs.action import ResetScene, RunPolicy
 from mtopt_msgs.srv import DetectSuccess, SetEpisode
 from mtopt_node.calls import LOOK_PERIOD, CallError, Lost, NodeLostError, ThreadedActionClient, call, run_goal
-from mtopt_node.conversions import episode_info_to_message, stamp_of, time_of
+from mtopt_node.conversions import episode_info_to_message, time_of
 from mtopt_node.node import WARN
 from mtopt_node.qos import EVENTS, LATCHED, OBSERVATIONS
 
@@ -231,7 +231,7 @@ class RobotClientNode(CellNode):
         self.have_learned = True
 
     def _set_episode(self, info: EpisodeInfo, phase: int) -> SetEpisode.Response:
-        request = SetEpisode.Request(info=episode_info_to_message(info, phase))
+        request = SetEpisode.Request(info=episode_info_to_message(info, phase, info.stamp))
         return self._call(Fault.RECORDER_FAILED, self._recorder_client, RECORDER, request, RECORDER_TIMEOUT)
 
     def _run_goal(

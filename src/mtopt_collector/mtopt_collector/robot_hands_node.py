@@ -14,11 +14,12 @@ from rclpy.task import Future
 from mtopt_collector.cell_node import CellNode
 from mtopt_collector.tidying import ArmBlockedError
 from mtopt_core.episode import Action
+from mtopt_core.messages import stamp_of
 from mtopt_msgs import msg
 from mtopt_msgs.action import RunPolicy
 from mtopt_msgs.srv import MoveTo
 from mtopt_node.calls import CallError, ThreadedActionClient, result_of
-from mtopt_node.conversions import action_to_message, stamp_of
+from mtopt_node.conversions import action_to_message
 from mtopt_node.qos import KEPT_COMMANDS, OBSERVATIONS
 
 MOVE_TIMEOUT = 60.0

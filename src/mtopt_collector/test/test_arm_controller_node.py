@@ -15,10 +15,11 @@ from trajectory_msgs.msg import JointTrajectory
 from mtopt_collector.robot import arm_kinematics
 from mtopt_core.description.cell_table import ARM
 from mtopt_core.episode import Action
+from mtopt_core.messages import stamp_of
 from mtopt_msgs import msg
 from mtopt_msgs.srv import MoveTo
 from mtopt_node.calls import found
-from mtopt_node.conversions import action_to_message, header, stamp_of
+from mtopt_node.conversions import action_to_message, header
 from mtopt_node.qos import COMMANDS, EVENTS, KEPT_COMMANDS
 
 SECOND = 1_000_000_000

@@ -9,8 +9,9 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from mtopt_collector.robot import arm_kinematics
 from mtopt_core.description.cell_table import ARM
 from mtopt_core.images import decode_jpeg, encode_jpeg
+from mtopt_core.messages import stamp_of
 from mtopt_msgs import msg
-from mtopt_node.conversions import header, stamp_of
+from mtopt_node.conversions import header
 from mtopt_node.qos import COMMANDS, EVENTS, IMAGES, OBSERVATIONS
 
 SECOND = 1_000_000_000

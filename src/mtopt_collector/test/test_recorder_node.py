@@ -83,7 +83,7 @@ class Cell:
         )
 
     def set_episode(self, phase: int, episode: EpisodeInfo) -> SetEpisode.Response:
-        request = SetEpisode.Request(info=episode_info_to_message(episode, phase))
+        request = SetEpisode.Request(info=episode_info_to_message(episode, phase, episode.stamp))
         return self.graph.call(SetEpisode, 'recorder/set_episode', request)
 
     def run(self, episode_id: str = 'episode1', jpeg: bytes = JPEG, start: int = SECOND) -> SetEpisode.Response:
@@ -139,7 +139,8 @@ def test_the_end_waits_for_the_final_observation_and_its_images(cell):
     cell.observe(SECOND)
     cell.set_episode(START, info())
     cell.act(SECOND, 0)
-    request = SetEpisode.Request(info=episode_info_to_message(info(steps=1), END))
+    ended = info(steps=1)
+    request = SetEpisode.Request(info=episode_info_to_message(ended, END, ended.stamp))
     client = cell.graph.node.create_client(SetEpisode, 'recorder/set_episode')
     found(client.wait_for_service, 10)
     ending = client.call_async(request)

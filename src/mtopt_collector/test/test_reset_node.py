@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 
 from mtopt_core.description.cell_table import CELL
+from mtopt_core.messages import stamp_of
 from mtopt_msgs.action import ResetScene
 from mtopt_msgs.srv import MoveTo, ResetCell
 from mtopt_node.calls import ThreadedActionClient, found
-from mtopt_node.conversions import stamp_of, time_of
+from mtopt_node.conversions import time_of
 
 SECOND = 1_000_000_000
 Goal, Result = ResetScene.Goal, ResetScene.Result

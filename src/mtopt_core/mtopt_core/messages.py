@@ -1,13 +1,13 @@
 """Conversions between the core types and messages.
 
-The functions `..._from_message` only read attributes: they take rclpy's messages as well as rosbags'. The way to a
-message makes rosbags' objects, for bags written without ROS.
+The functions `..._from_message` only read attributes: they take rclpy's messages as well as rosbags'. The functions
+`..._to_message` make rosbags' objects, for bags written without ROS; `mtopt_node.conversions` has the same for rclpy's.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -117,106 +117,130 @@ def outcomes_from_message(message: Message) -> list[Outcome]:
     ]
 
 
-def _new(type_name: str, **fields: Any) -> Message:
+class MessageMaker:
+    """Makes messages from the core's types, in the objects of whichever library sends or writes them.
+
+    Args:
+        new: Makes a message from the name of its type and its fields, of which lists of numbers are numpy's arrays.
+    """
+
+    def __init__(self, new: Callable[..., Message]) -> None:
+        self._new = new
+
+    def time(self, stamp: int) -> Message:
+        """Return a `builtin_interfaces/Time` of ns."""
+        return self._new('builtin_interfaces/msg/Time', sec=stamp // SECOND, nanosec=stamp % SECOND)
+
+    def header(self, stamp: int, frame_id: str = BASE_FRAME) -> Message:
+        """Return a header with a stamp in ns."""
+        return self._new('std_msgs/msg/Header', stamp=self.time(stamp), frame_id=frame_id)
+
+    def image(self, camera: str, stamp: int, jpeg: bytes) -> Message:
+        """Return a JPEG as a `sensor_msgs/CompressedImage` in the camera's frame; `stamp` in ns."""
+        data = np.frombuffer(jpeg, np.uint8)
+        return self._new(COMPRESSED_IMAGE, header=self.header(stamp, camera), format='jpeg', data=data)
+
+    def observation(
+        self, observation: Observation, image_stamps: Mapping[str, int], joint_names: Iterable[str]
+    ) -> Message:
+        """Return the observation's message; the images travel on topics of their own.
+
+        Args:
+            observation: What was observed; the gripper points straight down.
+            image_stamps: Exposure time of each camera's image, ns.
+            joint_names: Names of the arm's joints, base to tip.
+        """
+        x, y, z = map(float, observation.tip_position)
+        half = observation.yaw / 2
+        # Pointing down is a half turn about x; the yaw turns about the vertical after it.
+        down = self._new('geometry_msgs/msg/Quaternion', x=math.cos(half), y=math.sin(half), z=0.0, w=0.0)
+        position = self._new('geometry_msgs/msg/Point', x=x, y=y, z=z)
+        return self._new(
+            OBSERVATION,
+            header=self.header(observation.stamp),
+            cameras=list(image_stamps),
+            image_stamps=[self.time(stamp) for stamp in image_stamps.values()],
+            joint_names=list(joint_names),
+            joint_positions=np.asarray(observation.joint_positions, np.float64),
+            tip=self._new('geometry_msgs/msg/Pose', position=position, orientation=down),
+            yaw=float(observation.yaw),
+            gripper_closed=bool(observation.gripper_closed),
+            gripper_width=float(observation.gripper_width),
+            height_to_bottom=float(observation.height_to_bottom),
+        )
+
+    def action(self, action: Action, stamp: int, episode_id: str, step: int) -> Message:
+        """Return the action's message, stamped with the observation it was decided on (ns)."""
+        return self._new(
+            ACTION,
+            header=self.header(stamp),
+            episode_id=episode_id,
+            step=step,
+            displacement=np.asarray(action.displacement, np.float32),
+            yaw_change=float(action.yaw_change),
+            close_gripper=bool(action.close_gripper),
+            open_gripper=bool(action.open_gripper),
+            terminate=bool(action.terminate),
+            source=int(action.source),
+            q_value=float(action.q_value),
+        )
+
+    def episode_info(self, info: EpisodeInfo, phase: int, stamp: int) -> Message:
+        """Return the episode's message for a phase (`PHASE_START` or `PHASE_END`), published at `stamp` (ns)."""
+        return self._new(
+            EPISODE_INFO,
+            header=self.header(stamp, ''),
+            phase=phase,
+            episode_id=info.episode_id,
+            robot=info.robot,
+            task=info.task,
+            skill=info.skill,
+            policy=info.policy,
+            model_version=info.model_version,
+            previous_episode_id=info.previous_episode_id,
+            seed=info.seed,
+            scene_seed=info.scene_seed,
+            simulated=info.simulated,
+            steps=info.steps,
+            termination=int(info.termination),
+            message=info.message,
+            configuration=info.configuration,
+        )
+
+    def outcomes(
+        self, outcomes: Iterable[Outcome], stamp: int, episode_id: str, source: str, model_version: str = ''
+    ) -> Message:
+        """Return one grading's message, made at `stamp` (ns)."""
+        return self._new(
+            TASK_OUTCOMES,
+            header=self.header(stamp, ''),
+            episode_id=episode_id,
+            source=source,
+            model_version=model_version,
+            outcomes=[
+                self._new(
+                    'mtopt_msgs/msg/TaskOutcome',
+                    task=outcome.task,
+                    verdict=int(outcome.verdict),
+                    probability=float(outcome.probability),
+                )
+                for outcome in outcomes
+            ],
+        )
+
+
+def _of_rosbags(type_name: str, **fields: Any) -> Message:
     return typestore().types[type_name](**fields)
 
 
-def _time(stamp: int) -> Message:
-    return _new('builtin_interfaces/msg/Time', sec=stamp // SECOND, nanosec=stamp % SECOND)
-
-
-def _header(stamp: int, frame_id: str) -> Message:
-    return _new('std_msgs/msg/Header', stamp=_time(stamp), frame_id=frame_id)
-
-
-def image_to_message(camera: str, stamp: int, jpeg: bytes) -> Message:
-    """Return a JPEG as a `sensor_msgs/CompressedImage` in the camera's frame; `stamp` in ns."""
-    return _new(COMPRESSED_IMAGE, header=_header(stamp, camera), format='jpeg', data=np.frombuffer(jpeg, np.uint8))
+_MAKER = MessageMaker(_of_rosbags)
+image_to_message = _MAKER.image
+action_to_message = _MAKER.action
+episode_info_to_message = _MAKER.episode_info
+outcomes_to_message = _MAKER.outcomes
 
 
 def observation_to_message(observation: Observation) -> Message:
     """Return the observation's message; every image has the observation's stamp and a topic of its own."""
-    x, y, z = map(float, observation.tip_position)
-    # The gripper points down: a half turn about x, then the yaw about the vertical.
-    down = _new(
-        'geometry_msgs/msg/Quaternion',
-        x=math.cos(observation.yaw / 2),
-        y=math.sin(observation.yaw / 2),
-        z=0.0,
-        w=0.0,
-    )
-    return _new(
-        OBSERVATION,
-        header=_header(observation.stamp, BASE_FRAME),
-        cameras=list(observation.images),
-        image_stamps=[_time(observation.stamp)] * len(observation.images),
-        joint_names=[f'joint{number}' for number in range(1, len(observation.joint_positions) + 1)],
-        joint_positions=np.asarray(observation.joint_positions, np.float64),
-        tip=_new('geometry_msgs/msg/Pose', position=_new('geometry_msgs/msg/Point', x=x, y=y, z=z), orientation=down),
-        yaw=observation.yaw,
-        gripper_closed=observation.gripper_closed,
-        gripper_width=observation.gripper_width,
-        height_to_bottom=observation.height_to_bottom,
-    )
-
-
-def action_to_message(action: Action, stamp: int, episode_id: str, step: int) -> Message:
-    """Return the action's message, stamped with the observation it was decided on (ns)."""
-    return _new(
-        ACTION,
-        header=_header(stamp, BASE_FRAME),
-        episode_id=episode_id,
-        step=step,
-        displacement=np.asarray(action.displacement, np.float32),
-        yaw_change=action.yaw_change,
-        close_gripper=action.close_gripper,
-        open_gripper=action.open_gripper,
-        terminate=action.terminate,
-        source=int(action.source),
-        q_value=action.q_value,
-    )
-
-
-def episode_info_to_message(info: EpisodeInfo, phase: int, stamp: int) -> Message:
-    """Return the episode's message for a phase (`PHASE_START` or `PHASE_END`), published at `stamp` (ns)."""
-    return _new(
-        EPISODE_INFO,
-        header=_header(stamp, ''),
-        phase=phase,
-        episode_id=info.episode_id,
-        robot=info.robot,
-        task=info.task,
-        skill=info.skill,
-        policy=info.policy,
-        model_version=info.model_version,
-        previous_episode_id=info.previous_episode_id,
-        seed=info.seed,
-        scene_seed=info.scene_seed,
-        simulated=info.simulated,
-        steps=info.steps,
-        termination=int(info.termination),
-        message=info.message,
-        configuration=info.configuration,
-    )
-
-
-def outcomes_to_message(
-    outcomes: Iterable[Outcome], stamp: int, episode_id: str, source: str, model_version: str = ''
-) -> Message:
-    """Return one grading's message, made at `stamp` (ns)."""
-    return _new(
-        TASK_OUTCOMES,
-        header=_header(stamp, ''),
-        episode_id=episode_id,
-        source=source,
-        model_version=model_version,
-        outcomes=[
-            _new(
-                'mtopt_msgs/msg/TaskOutcome',
-                task=outcome.task,
-                verdict=int(outcome.verdict),
-                probability=outcome.probability,
-            )
-            for outcome in outcomes
-        ],
-    )
+    names = [f'joint{number}' for number in range(1, len(observation.joint_positions) + 1)]
+    return _MAKER.observation(observation, dict.fromkeys(observation.images, observation.stamp), names)

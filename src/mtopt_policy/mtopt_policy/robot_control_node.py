@@ -19,10 +19,11 @@ from sensor_msgs.msg import CompressedImage
 from mtopt_core.configuration import CellConfiguration
 from mtopt_core.episode import Observation, Termination
 from mtopt_core.errors import CheckpointError, ConfigurationError, MtoptError, UnknownTaskError
+from mtopt_core.messages import stamp_of
 from mtopt_msgs import msg
 from mtopt_msgs.action import RunPolicy
 from mtopt_node.calls import GoalServer
-from mtopt_node.conversions import action_to_message, stamp_of, time_of
+from mtopt_node.conversions import action_to_message, time_of
 from mtopt_node.node import ERROR, Node
 from mtopt_node.qos import KEPT_COMMANDS, LATCHED, OBSERVATIONS
 from mtopt_policy.episode_control import EpisodeControl

@@ -26,11 +26,12 @@ from mtopt_core.checkpoint import save_checkpoint
 from mtopt_core.configuration import StepConfiguration
 from mtopt_core.episode import Observation, Source, Termination
 from mtopt_core.images import encode_jpeg
+from mtopt_core.messages import stamp_of
 from mtopt_core.tasks import load_tasks
 from mtopt_msgs import msg
 from mtopt_msgs.action import RunPolicy
 from mtopt_node.calls import ThreadedActionClient, found
-from mtopt_node.conversions import header, observation_to_message, stamp_of, time_of
+from mtopt_node.conversions import header, observation_to_message, time_of
 from mtopt_node.qos import COMMANDS, KEPT_COMMANDS, LATCHED, OBSERVATIONS
 from mtopt_policy.action_space import ActionSpace
 from mtopt_policy.manifest import PolicyManifest

@@ -7,9 +7,10 @@ import pytest
 from driven_robot import Robot
 from sensor_msgs.msg import Image, JointState
 
+from mtopt_core.messages import stamp_of
 from mtopt_core.trajectory import Trajectory
 from mtopt_msgs.msg import EpisodeInfo
-from mtopt_node.conversions import stamp_of, trajectory_to_message
+from mtopt_node.conversions import trajectory_to_message
 from mtopt_node.qos import EVENTS, IMAGES
 
 SECOND = 1_000_000_000

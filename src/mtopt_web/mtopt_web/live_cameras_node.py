@@ -16,7 +16,7 @@ from mtopt_core.configuration import load_cell
 from mtopt_core.environment import peers
 from mtopt_core.errors import ImageError
 from mtopt_core.images import crop_resize, encode_jpeg, to_rgb
-from mtopt_node.conversions import stamp_of
+from mtopt_core.messages import stamp_of
 from mtopt_node.qos import IMAGES, OBSERVATIONS
 from mtopt_web.live_cameras import LiveCameras
 
