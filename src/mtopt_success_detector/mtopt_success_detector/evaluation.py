@@ -67,6 +67,12 @@ class Threshold(BaseModel):
     failure: float
     chosen: bool
 
+    def called(self, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return which p(success), of any shape, are called success, and which failure, each of that shape."""
+        # Thresholds lie just above a probability: in float32, as which numpy would compare, that is the same number.
+        exact = probabilities.astype(np.float64)
+        return exact >= self.value, exact < self.failure
+
 
 MANY = 100
 """Failures of which the highest one can be relied on as a threshold, however low the rate that is asked for."""
@@ -135,7 +141,7 @@ def measure(
         own_skill: `(N,) bool`, whether the episode is of the task's skill.
         threshold: Where the verdict turns.
     """
-    called_success, called_failure = probabilities >= threshold.value, probabilities < threshold.failure
+    called_success, called_failure = threshold.called(probabilities)
     success, failure = (outcomes == 1) & own_skill, (outcomes == 0) & own_skill
     elsewhere, known, sure = (outcomes == 0) & ~own_skill, success | failure, called_success | called_failure
     recall, specificity = _share(called_success, success & sure), _share(called_failure, failure & sure)

@@ -150,8 +150,8 @@ def verdicts(tasks: Sequence[str], thresholds: Mapping[str, Threshold], probabil
     found = np.full(probabilities.shape, Verdict.UNSURE, np.int8)
     for t, task in enumerate(tasks):
         if task in thresholds:
-            found[probabilities[:, t] >= thresholds[task].value, t] = Verdict.SUCCESS
-            found[probabilities[:, t] < thresholds[task].failure, t] = Verdict.FAILURE
+            success, failure = thresholds[task].called(probabilities[:, t])
+            found[success, t], found[failure, t] = Verdict.SUCCESS, Verdict.FAILURE
     return found
 
 

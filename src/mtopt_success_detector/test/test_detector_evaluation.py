@@ -13,12 +13,13 @@ from mtopt_success_detector.evaluation import (
 )
 
 
-def test_a_threshold_holds_the_false_positive_rate_on_the_validation_failures():
+@pytest.mark.parametrize('kind', [np.float64, np.float32])
+def test_a_threshold_holds_the_false_positive_rate_on_the_validation_failures(kind):
     rng = np.random.default_rng(0)
     outcomes = np.r_[np.zeros(1000), np.ones(100)]
-    probabilities = np.r_[rng.beta(2, 3, 1000), rng.beta(5, 2, 100)]
+    probabilities = np.r_[rng.beta(2, 3, 1000), rng.beta(5, 2, 100)].astype(kind)
     threshold = choose_threshold(probabilities, outcomes, 0.01, 0)
-    passed = (probabilities[:1000] >= threshold.value).sum()
+    passed = threshold.called(probabilities[:1000])[0].sum()
     assert threshold.chosen
     assert passed == 10
     lower = np.sort(probabilities[:1000])[-11]
