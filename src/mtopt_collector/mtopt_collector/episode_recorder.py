@@ -37,8 +37,8 @@ EPISODE, TRUTH = 'episode', 'true_outcomes'
 NOT_RECORDED = ('outcomes',)
 # Stamped by the arm's clock, which in simulation is not the wall's; what is not is filed under the newest joint state.
 TIMED = ('observation', 'joint_states', 'action', 'step')
-IMAGES_REMEMBERED = 4
-REMEMBERED = 'joint_states', 'observation'
+RECENT = 8
+"""Images of each camera, and observations, that are remembered: cameras go on while an episode is begun."""
 
 
 def recorded_topics(cameras: Iterable[str]) -> dict[str, str]:
@@ -51,8 +51,8 @@ class EpisodeRecorder:
     """Takes every message of a robot and records those of its episodes.
 
     A lock-step simulator shows the scene once, after the reset and before the episode is announced: what the first
-    action is decided on is already past when recording starts. So the newest observation and joint state, the newest
-    images and what is latched are always remembered, and open the bag.
+    action is decided on is already past when recording starts. Cameras that go on show it some more times until then. So
+    the newest observations, images and joint state and what is latched are always remembered, and open the bag.
 
     Args:
         folder: Folder of the bags.
@@ -71,9 +71,12 @@ class EpisodeRecorder:
         self._queue_bytes = queue_bytes
         self._types = {EPISODE: TOPICS[EPISODE], **recorded_topics(cameras)}
         self._camera_of = {camera_topic(camera): camera for camera in cameras}
-        self._images: dict[str, deque[RawMessage]] = {name: deque(maxlen=IMAGES_REMEMBERED) for name in self._camera_of}
-        self._remembered: dict[str, RawMessage] = {}
-        self._newest = dict.fromkeys((*self._camera_of, *REMEMBERED), 0)
+        self._latched: dict[str, RawMessage] = {}
+        self._recent: dict[str, deque[RawMessage]] = {
+            **{name: deque(maxlen=RECENT) for name in (*self._camera_of, 'observation')},
+            'joint_states': deque(maxlen=1),
+        }
+        self._newest = dict.fromkeys(self._recent, 0)
         self._now = 0
         self._truth: bytes | None = None
         self._truth_stamp = -1
@@ -99,10 +102,10 @@ class EpisodeRecorder:
             self._truth, self._truth_stamp = cdr, header_stamp(cdr)
             self._completeness.graded(self._truth_stamp)
             return
-        if name in self._images:
-            self._images[name].append(message)
-        elif name in LATCHED_TOPICS or name in REMEMBERED:
-            self._remembered[name] = message
+        if name in self._recent:
+            self._recent[name].append(message)
+        elif name in LATCHED_TOPICS:
+            self._latched[name] = message
         if self.info is not None and self._writer is not None and self._writer.put(message):
             self._follow(name, message)
 
@@ -158,7 +161,7 @@ class EpisodeRecorder:
         return self._writer.finish()
 
     def _raw(self, name: str, cdr: bytes) -> RawMessage:
-        if name in TIMED or name in self._images:
+        if name in TIMED or name in self._camera_of:
             stamp = header_stamp(cdr)
             if name == 'joint_states':
                 self._now = stamp
@@ -175,13 +178,10 @@ class EpisodeRecorder:
 
     def _go_back(self, stamp: int) -> None:
         """Forget what is later than a message that came now: it is of a simulator that was started again meanwhile."""
-        for images in self._images.values():
-            kept = [message for message in images if message.stamp <= stamp]
-            images.clear()
-            images.extend(kept)
-        for name in REMEMBERED:
-            if name in self._remembered and self._remembered[name].stamp > stamp:
-                del self._remembered[name]
+        for recent in self._recent.values():
+            kept = [message for message in recent if message.stamp <= stamp]
+            recent.clear()
+            recent.extend(kept)
         if self._truth_stamp > stamp:
             self._truth_stamp = -1
         self._spoilt = self._spoilt or 'time went back; was the simulator started again?'
@@ -207,7 +207,5 @@ class EpisodeRecorder:
 
     def _forerunners(self, since: int) -> list[RawMessage]:
         """Return what came before the episode was announced but belongs to it, an observation after its images."""
-        latched = [message for name, message in self._remembered.items() if name in LATCHED_TOPICS]
-        timed = [message for images in self._images.values() for message in images]
-        timed += [self._remembered[name] for name in REMEMBERED if name in self._remembered]
-        return [*latched, *(message for message in timed if message.stamp >= since)]
+        timed = (message for recent in self._recent.values() for message in recent)
+        return [*self._latched.values(), *(message for message in timed if message.stamp >= since)]

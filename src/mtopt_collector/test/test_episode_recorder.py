@@ -82,6 +82,17 @@ def test_images_and_observation_are_recorded_however_the_start_falls_among_them(
     assert sorted(name for name, _ in recorded) == sorted(['episode', 'episode', *(name for name, _ in shown)])
 
 
+def test_what_cameras_show_while_an_episode_is_begun_is_in_its_bag(recorder):
+    # A policy may begin with any of it: messages reach it sooner or later than they reach the recorder.
+    for stamp in (SECOND, SECOND + 1, SECOND + 2):
+        for camera in CAMERAS:
+            recorder.take(camera_topic(camera), image(stamp))
+        recorder.take('observation', observation(stamp))
+    recorder.start(INFO)
+    recorded = messages(recorder.finish(INFO).result(5).path)
+    assert [stamp for name, stamp in recorded if name == 'observation'] == [SECOND, SECOND + 1, SECOND + 2]
+
+
 def test_an_end_without_the_final_observation_is_an_abort(recorder):
     recorder.start(INFO)
     assert recorder.checked(INFO).termination is Termination.ABORTED

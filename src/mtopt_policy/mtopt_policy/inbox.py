@@ -67,20 +67,27 @@ class Inbox:
             self._arrived.notify_all()
 
     def wait_for_observation(
-        self, earliest: int, views: tuple[str, ...], timeout: float, cancelled: Callable[[], bool]
+        self,
+        earliest: int,
+        views: tuple[str, ...],
+        timeout: float,
+        cancelled: Callable[[], bool],
+        *,
+        newest: bool = False,
     ) -> Observation | None:
-        """Return the first observation at or after a stamp with the images of all views, none when time is up.
+        """Return an observation at or after a stamp with the images of all views, none when time is up.
 
         Args:
             earliest: ns.
             views: Names of cameras.
             timeout: s.
             cancelled: Asked now and then whether to give up.
+            newest: Whether it shall be the newest of several, not the first.
 
         Raises:
             WaitCancelledError: It said so.
         """
-        return self._wait(lambda: self._first_complete(earliest, views), timeout, cancelled)
+        return self._wait(lambda: self._complete(earliest, views, newest), timeout, cancelled)
 
     def wait_for_step(self, episode_id: str, step: int, timeout: float, cancelled: Callable[[], bool]) -> Any | None:
         """Return the `Step` message of an action, none when time is up; see `wait_for_observation`."""
@@ -109,8 +116,8 @@ class Inbox:
                 self._arrived.wait(min(remaining, CANCEL_PERIOD))
             return found
 
-    def _first_complete(self, earliest: int, views: tuple[str, ...]) -> Observation | None:
-        for message in self._observations:
+    def _complete(self, earliest: int, views: tuple[str, ...], newest: bool) -> Observation | None:
+        for message in reversed(self._observations) if newest else self._observations:
             if _stamp(message) >= earliest:
                 images = {view: self._image(message, view) for view in views}
                 found = {view: jpeg for view, jpeg in images.items() if jpeg is not None}

@@ -183,7 +183,8 @@ class RobotControl:
         # What the reset ended in may still be on its way here. Without its stamp the newest observation will do, unless
         # that is still the last one of the episode before.
         ready = stamp_of(goal.request.ready) or max(self._inbox.newest, self._decided_on + 1)
-        observation = self._observe(ready, control, cancelled)
+        # The cameras go on: the first one may be too old for the arm, and for the bag.
+        observation = self._observe(ready, control, cancelled, newest=True)
         self._await_arm_controller(cancelled)
         while (action := control.decide(observation)) is not None:
             number = control.steps - 1
@@ -216,9 +217,11 @@ class RobotControl:
                 )
             time.sleep(DISCOVERY_PERIOD)
 
-    def _observe(self, earliest: int, control: EpisodeControl, cancelled: Callable[[], bool]) -> Observation:
+    def _observe(
+        self, earliest: int, control: EpisodeControl, cancelled: Callable[[], bool], *, newest: bool = False
+    ) -> Observation:
         views, timeout = control.policy.views, self._place.observation_timeout
-        observation = self._inbox.wait_for_observation(earliest, views, timeout, cancelled)
+        observation = self._inbox.wait_for_observation(earliest, views, timeout, cancelled, newest=newest)
         if observation is None:
             missing = self._inbox.missing_views(earliest, views)
             matter = f'lacks the images of {", ".join(missing)}' if missing else 'did not come'

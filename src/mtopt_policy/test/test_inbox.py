@@ -44,6 +44,16 @@ def test_the_first_observation_at_or_after_the_end_of_the_step_is_taken():
     assert inbox.wait_for_observation(2, (), 0.0, never).stamp == 2
 
 
+def test_an_episode_begins_with_the_newest_observation_that_has_its_images():
+    inbox = Inbox()
+    for stamp in (1, 2, 3):
+        inbox.add_observation(message(stamp))
+    for stamp in (1, 2):
+        fill(inbox, stamp)
+    assert inbox.wait_for_observation(1, VIEWS, 0.0, never, newest=True).stamp == 2
+    assert inbox.wait_for_observation(3, VIEWS, 0.0, never, newest=True) is None
+
+
 def test_waiting_ends_when_the_observation_comes():
     inbox = Inbox()
 
