@@ -11,9 +11,8 @@ import os
 import shutil
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -85,20 +84,33 @@ def _listed(tasks: list[tuple[str, str]]) -> str:
     return ', '.join(f'{name} ({skill})' for name, skill in tasks)
 
 
+_TIME = '%Y%m%dT%H%M%S'
+
 AnyManifest = TypeVar('AnyManifest', bound=Manifest)
 Model = TypeVar('Model')
 
 
 def new_version(step: int) -> str:
     """Return the version of a checkpoint made now, after `step` training steps: later ones sort behind."""
-    return f'{datetime.now(UTC):%Y%m%dT%H%M%S}_{step:06d}'
+    return f'{datetime.now(UTC):{_TIME}}_{step:06d}'
 
 
-def free_version(folder: Path, step: int) -> str:
-    """Return a `new_version` that no checkpoint of a folder has: names tell seconds, so it may take as long."""
-    while (folder / (version := new_version(step))).exists():
-        time.sleep(0.1)
-    return version
+def free_version(step: int, *folders: Path) -> str:
+    """Return a version that sorts behind every checkpoint of some folders, also after the clock was set back.
+
+    Whatever sorts last counts as the newest: a policy that sorts before older ones would not reach the robots, and be
+    the first to be removed. Where now is not late enough, the version says a second after the newest one.
+    """
+    version, taken = new_version(step), [newest.name for folder in folders if (newest := newest_checkpoint(folder))]
+    newest = max(taken, default='')
+    if version > newest:
+        return version
+    try:
+        after = datetime.strptime(newest.partition('_')[0], _TIME) + timedelta(seconds=1)
+    except ValueError:
+        # It was named by hand.
+        return version
+    return f'{after:{_TIME}}_{step:06d}'
 
 
 def save_checkpoint(folder: Path, weights: Mapping[str, torch.Tensor], manifest: Manifest) -> Path:

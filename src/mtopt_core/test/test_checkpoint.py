@@ -12,7 +12,14 @@ from typing import Literal
 import pytest
 import torch
 
-from mtopt_core.checkpoint import Manifest, load_checkpoint, new_version, newest_checkpoint, save_checkpoint
+from mtopt_core.checkpoint import (
+    Manifest,
+    free_version,
+    load_checkpoint,
+    new_version,
+    newest_checkpoint,
+    save_checkpoint,
+)
 from mtopt_core.errors import CheckpointError
 
 WEIGHTS = {'head.weight': torch.arange(12.0).reshape(3, 4).T, 'count': torch.tensor(7)}
@@ -45,9 +52,18 @@ def test_a_checkpoint_comes_back_as_it_was_saved(tmp_path: Path) -> None:
 
 
 def test_versions_made_later_sort_behind() -> None:
-    first = new_version(999)
-    assert first == f'{datetime.now(UTC):%Y%m%dT%H%M%S}_000999'
+    before = f'{datetime.now(UTC):%Y%m%dT%H%M%S}_000999'
+    assert before <= new_version(999) <= f'{datetime.now(UTC):%Y%m%dT%H%M%S}_000999'
     assert '20261123T101500_000400' < '20261123T101500_001200' < '20261123T101501_000001' < '20270101T000000_000001'
+
+
+def test_a_version_sorts_behind_those_there_are_although_the_clock_was_set_back(tmp_path: Path) -> None:
+    policies, states = tmp_path / 'policy', tmp_path / 'trainer'
+    assert free_version(7, policies, states)[:15] <= f'{datetime.now(UTC):%Y%m%dT%H%M%S}'
+    save_checkpoint(policies, WEIGHTS, _manifest('29991231T235958_000900'))
+    save_checkpoint(states, WEIGHTS, _manifest('29991231T235959_000400'))
+    assert free_version(7, policies) == '29991231T235959_000007'
+    assert free_version(7, policies, states) == '30000101T000000_000007'
 
 
 @pytest.mark.parametrize('version', ['', '../up', '.hidden', 'a b'])

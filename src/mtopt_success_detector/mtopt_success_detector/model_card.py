@@ -96,7 +96,7 @@ def save_anew(
     precision = Precision.of_this_machine()
     network.to(precision.device).eval()
     manifest = DetectorManifest(
-        version=free_version(folder, before.training.steps),
+        version=free_version(before.training.steps, folder),
         tasks=before.tasks,
         skills=before.skills,
         outcome_sources=tuple(sources),

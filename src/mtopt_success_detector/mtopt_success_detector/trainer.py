@@ -174,7 +174,7 @@ def train_detector(
         on_step,
     )
     manifest = DetectorManifest(
-        version=free_version(folder, training.steps),
+        version=free_version(training.steps, folder),
         tasks=tasks.names,
         skills=skills,
         outcome_sources=tuple(sources),

@@ -85,8 +85,7 @@ class TrainingFolder:
 
     def new_version(self, step: int) -> str:
         """Return a version for the export after gradient step `step`."""
-        # In the same second this step may have been exported by a run whose state could not be saved after it.
-        return free_version(self.policies, step)
+        return free_version(step, self.policies, self._states)
 
     def save_policy(self, weights: Mapping[str, torch.Tensor], manifest: PolicyManifest) -> Path:
         """Export a policy and return its folder.
