@@ -27,6 +27,8 @@ SECOND = 1_000_000_000
 CYCLE = 0.02
 # A lock-step simulator may be slower than real time; after this it is taken for gone.
 LOST_AFTER = 5.0
+# A joint state that is older than the one before by more, ns, is of a simulator that was started anew.
+RESTARTED = SECOND // 10
 # rad; an arm that is farther from where the last part of a move ended was held up, or pushed.
 BLOCKED = 0.1
 
@@ -119,6 +121,7 @@ class ArmControl:
         self._read_at = 0.0
         self._last: Decision | None = None
         self._rest_at = 0
+        self._fingers = 0.0
         self._given_up_at = 0.0
 
     @property
@@ -128,8 +131,10 @@ class ArmControl:
 
     def read(self, reading: JointReading, now: float) -> None:
         """Take a joint state that came at steady time `now`, s."""
+        if self.stamp - RESTARTED <= reading.stamp < self.stamp:
+            # It came late. What is known of the arm, and that it moves, must not be forgotten for that.
+            return
         if reading.stamp < self.stamp:
-            # Stamps of one driver only fall when its clock starts anew: a simulator was restarted.
             self._last, self._rest_at = None, 0
         self._reading, self._read_at = reading, now
 
@@ -225,12 +230,20 @@ class ArmControl:
         return self._command(reading, arm, _held(part.gripper, duration), now)
 
     def hold(self, now: float) -> Command | None:
-        """Return the command that brings a moving arm to rest where it was last seen; None for one that rests."""
+        """Return the command that brings a moving arm to rest where it was last seen; None for one that rests.
+
+        Fingers that open stay where they are: somebody's may be between them. Fingers that close or hold go on, for
+        what they hold would fall.
+        """
         reading = self._reading
         if reading is None or reading.stamp >= self._rest_at:
             return None
         arm = Trajectory.at_rest([self._longest], reading.positions[None])
-        return self._command(reading, arm, _held(self._planner.gripper(reading.gripper_closed), self._longest), now)
+        if self._fingers == 0:
+            fingers = _held(self._planner.gripper(closed=True), self._longest)
+        else:
+            fingers = Trajectory.at_rest([self._longest], np.array([[min(reading.gripper_width / 2, self._fingers)]]))
+        return self._command(reading, arm, fingers, now)
 
     def _ready(self, now: float) -> JointReading:
         if self._reading is None:
@@ -247,6 +260,7 @@ class ArmControl:
         self._limits.check(reading.positions, arm, gripper)
         self._rest_at = reading.stamp + round(arm.duration * SECOND)
         self._given_up_at = now + arm.duration + LOST_AFTER
+        self._fingers = float(gripper.positions[-1, 0])
         return Command(reading.stamp, self._rest_at, arm, gripper)
 
 

@@ -95,7 +95,11 @@ class ArmControllerNode(CellNode):
             self._stop.engage(f'engaged on {self.resolve_topic_name("emergency_stop")} or /emergency_stop')
         except OSError as error:
             self.get_logger().error(f'the emergency stop will not outlive this process: {error}')
-        command = self._control.hold(self.now)
+        try:
+            command = self._control.hold(self.now)
+        except ActionError as error:
+            command = None
+            self.get_logger().error(f'the arm is left to end its step: {error}')
         if command is not None:
             self._send(command)
         self._say_whether_stopped()

@@ -51,8 +51,8 @@ class EpisodeRecorder:
     """Takes every message of a robot and records those of its episodes.
 
     A lock-step simulator shows the scene once, after the reset and before the episode is announced: what the first
-    action is decided on is already past when recording starts. Cameras that go on show it some more times until then. So
-    the newest observations, images and joint state and what is latched are always remembered, and open the bag.
+    action is decided on is already past when recording starts. Cameras that go on show it some more times until then.
+    So the newest observations, images and joint state and what is latched are always remembered, and open the bag.
 
     Args:
         folder: Folder of the bags.

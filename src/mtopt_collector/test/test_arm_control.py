@@ -197,6 +197,25 @@ def test_a_moving_arm_is_held_where_it_was_last_seen_and_a_resting_one_is_left_a
     assert control.hold(now=0.8) is None
 
 
+@pytest.mark.parametrize(('opens', 'width', 'held'), [(True, 0.04, 0.02), (True, 0.09, 0.04), (False, 0.04, 0.0)])
+def test_fingers_that_open_are_held_where_they_are_and_a_grasp_is_kept(control, opens, width, held):
+    control.read(reading(SECOND, closed=opens), now=0.0)
+    control.decide(decision(SECOND, open_gripper=opens, close_gripper=not opens), now=0.0)
+    halfway = JointReading(SECOND + STEP // 2, ABOVE_RIGHT_BIN, width, gripper_closed=True)
+    control.read(halfway, now=0.2)
+    assert control.hold(now=0.2).gripper.positions[-1, 0] == pytest.approx(held)
+
+
+def test_a_joint_state_that_comes_late_does_not_make_a_moving_arm_one_that_rests(control):
+    control.decide(decision(SECOND), now=0.0)
+    underway = ABOVE_RIGHT_BIN + 0.01
+    control.read(reading(SECOND + STEP // 2, positions=underway), now=0.2)
+    control.read(reading(SECOND + STEP // 2 - 1), now=0.2)
+    assert np.array_equal(control.hold(now=0.2).arm.positions[-1], underway)
+    with pytest.raises(ActionError, match='repeated or out of order'):
+        control.decide(decision(SECOND), now=0.2)
+
+
 def test_a_move_out_of_the_workspace_is_refused(control):
     with pytest.raises(ActionError, match='workspace'):
         control.plan_move(np.array([0.9, 0.0, 0.2]), 0.0, GripperCommand.KEEP, now=0.0)
