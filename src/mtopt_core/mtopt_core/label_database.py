@@ -14,6 +14,9 @@ from mtopt_core.errors import LabelError
 BUSY_TIMEOUT = 30.0
 """s to wait while another process holds the store."""
 
+_DISK = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY})
+_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
 _SCHEMA = (
     """
 CREATE TABLE IF NOT EXISTS outcomes (
@@ -49,13 +52,20 @@ class LabelDatabase:
         self._lock = threading.Lock()
         with self._errors():
             self._connection = sqlite3.connect(path, timeout=patience, check_same_thread=False)
-            self._connection.execute('PRAGMA journal_mode = WAL')
-            self._connection.execute('PRAGMA synchronous = NORMAL')
-            for table in _SCHEMA:
-                self._connection.execute(table)
-            if not self._connection.execute('SELECT EXISTS (SELECT * FROM gradings)').fetchone()[0]:
-                with self._connection:
-                    self._connection.execute("INSERT INTO gradings VALUES (?, '')", (time.time_ns(),))
+            try:
+                self._prepare()
+            except sqlite3.Error:
+                self._connection.close()
+                raise
+
+    def _prepare(self) -> None:
+        self._connection.execute('PRAGMA journal_mode = WAL')
+        self._connection.execute('PRAGMA synchronous = NORMAL')
+        for table in _SCHEMA:
+            self._connection.execute(table)
+        if not self._connection.execute('SELECT EXISTS (SELECT * FROM gradings)').fetchone()[0]:
+            with self._connection:
+                self._connection.execute("INSERT INTO gradings VALUES (?, '')", (time.time_ns(),))
 
     def close(self) -> None:
         """Close the connection."""
@@ -100,15 +110,34 @@ class LabelDatabase:
             raise self._unusable(error) from None
 
     def _unusable(self, error: sqlite3.Error) -> LabelError:
+        if _code(error) in _DISK:
+            return LabelError(
+                f'label store {self._path}: {error}; nothing was stored. Make room on its disk, or see that it can be '
+                'written'
+            )
         return LabelError(
             f'label store {self._path}: {error}; `mtopt labels rebuild` makes it anew from journal and bags'
         )
 
 
 def is_whole(path: Path) -> bool:
-    """Return whether a store's file is undamaged."""
+    """Return whether a store's file is undamaged.
+
+    Raises:
+        LabelError: It cannot be told: the disk is full or fails, or another process holds the store.
+    """
     try:
         with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT)) as database:
             return database.execute('PRAGMA quick_check').fetchone() == ('ok',)
-    except sqlite3.DatabaseError:
-        return False
+    except sqlite3.DatabaseError as error:
+        if _code(error) in _DAMAGE:
+            return False
+        raise LabelError(
+            f'label store {path} cannot be checked: {error}; it was left as it is. Make room on its disk, end what '
+            'holds it, and repeat'
+        ) from None
+
+
+def _code(error: sqlite3.Error) -> int:
+    """Return SQLite's primary result code of an error; 0 for one that SQLite did not tell."""
+    return getattr(error, 'sqlite_errorcode', 0) & 0xFF

@@ -16,7 +16,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,10 @@ MANIFEST = 'transfer.json'
 INCOMING, ACKNOWLEDGED, MODELS = 'incoming', 'acknowledged', 'models'
 PATIENCE = 60.0
 """s after its end for which an episode may wait for its grading before it is sent without."""
+FETCHED_KEPT = 20
+"""Fetched checkpoints of a kind that are kept; a trainer exports one every minute."""
+_FETCHED = '.fetched'
+"""Marks a checkpoint that was fetched, and may be removed again: others are nobody's copy."""
 BATCH = 50
 """Bags of one round: a start of rsync costs some round trips, and between two rounds weights are fetched."""
 
@@ -116,12 +120,21 @@ class Sender:
         """Send the oldest bags that are not acknowledged yet, `BATCH` at most, then fetch receipts.
 
         Raises:
-            TransferError: The way is blocked; what is left goes with the next round.
+            TransferError: The way is blocked, or the disk here is full; what is left goes with the next round.
+            LabelError: The label store is damaged, or held by another process.
         """
+        try:
+            return self._round(report)
+        except OSError as error:
+            raise TransferError(f'{error.filename or self._data.root}: {error.strerror}') from None
+
+    def _round(self, report: Report) -> Sent:
         self._carrier.pull(ACKNOWLEDGED, self._receipts)
         names, known = episode_ids(self._data.bags), self.acknowledged
         gradings = {name: self._gradings(name) for name in names if name not in known}
-        ready = [name for name, graded in gradings.items() if graded or self._age(name) > PATIENCE]
+        # A bag that is gone was set aside meanwhile: it cannot be read.
+        there = {name: graded for name, graded in gradings.items() if (self._data.bags / name).exists()}
+        ready = [name for name, graded in there.items() if graded or self._age(name) > PATIENCE]
         batch = ready[:BATCH]
         report(len(names) - len(gradings), len(names))
         if batch:
@@ -129,7 +142,7 @@ class Sender:
             self._carrier.pull(ACKNOWLEDGED, self._receipts)
         acknowledged = len(self.acknowledged & set(names))
         report(acknowledged, len(names))
-        return Sent(len(names), acknowledged, len(batch), len(ready) - len(batch), len(gradings) - len(ready))
+        return Sent(len(names), acknowledged, len(batch), len(ready) - len(batch), len(there) - len(ready))
 
     def _age(self, name: str) -> float:
         return time.time() - (self._data.bags / name).stat().st_mtime
@@ -192,9 +205,14 @@ class Sender:
             shutil.rmtree(temporary, ignore_errors=True)
             shutil.copytree(checkpoint, temporary)
             _sync_all(temporary)
+            (temporary / _FETCHED).touch()
             temporary.rename(target)
             sync_folder(target.parent)
             fetched.append(target)
+        for folder in arriving.glob('[!.]*'):
+            # The mailbox has the newest of each kind alone.
+            _remove(sorted(folder.glob('[!.]*'))[:-1])
+            _remove(sorted(path.parent for path in (models / folder.name).glob(f'[!.]*/{_FETCHED}'))[:-FETCHED_KEPT])
         return fetched
 
 
@@ -305,6 +323,11 @@ class Receiver:
         except OSError as error:
             raise TransferError(f'mailbox {self._mailbox}: {error.strerror}; make room') from None
         return offered
+
+
+def _remove(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is(folder: Path, name: str, digest: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from mtopt_core.carriers import TransferError, carrier_to
+from mtopt_core.carriers import carrier_to
 from mtopt_core.errors import MtoptError
 from mtopt_core.paths import DataFolder
 from mtopt_core.progress import progress_bar
@@ -18,7 +18,9 @@ from mtopt_core.transfer import Receiver, Sender
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, rich_markup_mode='markdown')
 
-Follow = Annotated[bool, typer.Option(help='Go on until Ctrl-C; a link that is down is tried again and again.')]
+Follow = Annotated[
+    bool, typer.Option(help='Go on until Ctrl-C; what fails, a link that is down for instance, is tried again.')
+]
 Period = Annotated[float, typer.Option(min=0.1, help='s between two rounds.')]
 Models = Annotated[Path | None, typer.Option(help='Folder of `policy` and `success_detector`. DATA/models by default.')]
 
@@ -51,10 +53,11 @@ def send(
     sender = Sender(DataFolder(data), carrier_to(to))
 
     def once() -> tuple[str, bool]:
+        # First, for it may make the room that the rest needs.
+        freed = sender.free(free_after * 3600) if free_after >= 0 else 0
         with progress_bar('sending') as report:
             sent = sender.round(report)
         fetched = sender.fetch_models(models or data / 'models')
-        freed = sender.free(free_after * 3600) if free_after >= 0 else 0
         told = f'{sent.acknowledged} of {sent.bags} bags acknowledged'
         for text, number in (('sent', sent.pushed), ('wait for their grading', sent.waiting), ('deleted here', freed)):
             told += f', {number} {text}' if number else ''
@@ -100,7 +103,7 @@ def _repeat(once: Callable[[], tuple[str, bool]], follow: bool, period: float) -
         while True:
             try:
                 now, more = once()
-            except TransferError as error:
+            except (MtoptError, OSError) as error:
                 if not follow:
                     raise
                 now, more = f'{error}; trying again', False

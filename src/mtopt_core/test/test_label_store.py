@@ -5,10 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
+from small_disk import small_disk
 
 from mtopt_core.episode import Outcome, Verdict
 from mtopt_core.errors import LabelError
@@ -124,6 +126,24 @@ def test_a_damaged_store_says_how_to_mend_it_and_is_mended(data: DataFolder, sto
     assert again.outcomes('e1') == {'lift-can': SUCCESS}
     again.close()
     assert data.labels.with_suffix('.damaged').exists()
+
+
+def test_a_full_disk_is_no_damage(tmp_path: Path) -> None:
+    with small_disk(tmp_path / 'disk', '1m') as disk:
+        data = DataFolder(disk)
+        with closing(LabelStore(data)) as store:
+            store.add('e1', DETECTOR, '1', [SUCCESS])
+        filler = disk / 'filler'
+        with filler.open('wb', buffering=0) as file, suppress(OSError):
+            while file.write(bytes(4096)):
+                pass
+        with pytest.raises(LabelError, match='Make room'):
+            LabelStore(data)
+        with pytest.raises(LabelError, match='left as it is'):
+            rebuild(data)
+        filler.unlink()
+        with closing(LabelStore(data)) as store:
+            assert store.outcomes('e1') == {'lift-can': SUCCESS}
 
 
 def test_a_torn_line_costs_only_itself(data: DataFolder, store: LabelStore) -> None:

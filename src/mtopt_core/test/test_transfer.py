@@ -11,11 +11,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from small_disk import small_disk
 
 from mtopt_core import carriers, transfer
 from mtopt_core.carriers import FolderCarrier, RsyncCarrier, TransferError
@@ -23,10 +25,12 @@ from mtopt_core.checkpoint import Manifest, load_checkpoint, save_checkpoint
 from mtopt_core.configuration import CellConfiguration
 from mtopt_core.episode import Action, Episode, EpisodeInfo, Observation, Outcome, Step, Verdict
 from mtopt_core.episode_bag import episode_ids, read_episode, write_episode
+from mtopt_core.errors import LabelError
 from mtopt_core.images import encode_jpeg
 from mtopt_core.label_store import DETECTOR, LabelStore
 from mtopt_core.paths import DataFolder
 from mtopt_core.transfer import Receiver, Sender
+from mtopt_core.transfer_commands import _repeat
 
 JPEG = encode_jpeg(np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8), 95)
 
@@ -176,24 +180,74 @@ def test_what_a_robot_sends_cannot_reach_outside_its_folder(ends):
     assert (ends.mailbox / 'secret').exists()
 
 
-def test_weights_come_back_whole_and_damaged_ones_do_not(ends, tmp_path):
-    def save(version: str) -> Path:
-        manifest = Manifest(kind='policy', version=version, tasks=('a',), skills=('b',))
-        return save_checkpoint(tmp_path / 'made' / 'policy', {'w': torch.rand(64)}, manifest)
+def checkpoint(folder: Path, version: str) -> Path:
+    manifest = Manifest(kind='policy', version=version, tasks=('a',), skills=('b',))
+    return save_checkpoint(folder, {'w': torch.rand(64)}, manifest)
 
-    save('v1')
+
+def test_weights_come_back_whole_and_damaged_ones_do_not(ends, tmp_path):
+    checkpoint(tmp_path / 'made' / 'policy', 'v1')
     assert [path.name for path in ends.receiver.offer_models(tmp_path / 'made')] == ['v1']
     models = tmp_path / 'models'
     assert [path.name for path in ends.sender.fetch_models(models)] == ['v1']
     assert load_checkpoint(models / 'policy' / 'v1', Manifest)[0]['w'].shape == (64,)
     assert ends.sender.fetch_models(models) == []
 
-    save('v2')
+    checkpoint(tmp_path / 'made' / 'policy', 'v2')
     ends.receiver.offer_models(tmp_path / 'made')
     weights = ends.mailbox / 'models' / 'policy' / 'v2' / 'weights.safetensors'
     weights.write_bytes(weights.read_bytes()[:-4])
     assert ends.sender.fetch_models(models) == []
     assert not (models / 'policy' / 'v2').exists()
+
+
+def test_of_fetched_weights_some_are_kept_and_what_was_trained_here_is(ends, tmp_path, monkeypatch):
+    monkeypatch.setattr(transfer, 'FETCHED_KEPT', 2)
+    made, models = tmp_path / 'made', tmp_path / 'models'
+    own = checkpoint(models / 'policy', '20250101T000000_000001')
+    for step in range(4):
+        checkpoint(made / 'policy', f'20260101T000000_{step:06}')
+        ends.receiver.offer_models(made)
+        ends.sender.fetch_models(models)
+    left = [f'20260101T000000_{step:06}' for step in (2, 3)]
+    assert sorted(path.name for path in (models / 'policy').iterdir()) == [own.name, *left]
+    shutil.rmtree(models / 'policy' / left[0])
+    assert ends.sender.fetch_models(models) == []
+    assert len(list((models / '.arriving' / 'policy').iterdir())) == 1
+
+
+def test_sending_goes_on_once_there_is_room_on_the_robot(tmp_path):
+    (tmp_path / 'mailbox').mkdir()
+    with small_disk(tmp_path / 'robot', '2m') as disk:
+        ends = Ends(tmp_path, FolderCarrier(tmp_path / 'mailbox'))
+        record(ends.robot, 1)
+        filler = disk / 'filler'
+        with filler.open('wb', buffering=0) as file, suppress(OSError):
+            while file.write(bytes(4096)):
+                pass
+        with pytest.raises(TransferError, match='No space left'):
+            ends.sender.round()
+        filler.unlink()
+        assert ends.sender.round().pushed == 1
+        ends.close()
+
+
+def test_a_command_that_follows_outlives_whatever_is_the_matter_for_a_moment(capsys):
+    troubles = iter(
+        [LabelError('held by another process'), OSError(28, 'No space left on device'), KeyboardInterrupt()]
+    )
+
+    def once():
+        raise next(troubles)
+
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        _repeat(once, follow=True, period=0.0)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    told = capsys.readouterr().out
+    assert 'held by another process; trying again' in told
+    assert 'No space left on device; trying again' in told
 
 
 def test_a_share_that_is_not_mounted_is_not_filled(tmp_path):

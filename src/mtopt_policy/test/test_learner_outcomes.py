@@ -137,11 +137,12 @@ def test_a_label_store_from_before_gradings_were_numbered_is_read(data):
     assert lift_can(outcomes_of(data), index_of(0)) == [SUCCESS]
 
 
-def test_damaged_kept_outcomes_are_replaced(data):
+@pytest.mark.parametrize('left', [0, 100])
+def test_damaged_kept_outcomes_are_replaced(data, left):
     index = index_of(*range(EPISODES))
     grade(data, DETECTOR, '1', dict.fromkeys(range(EPISODES), SUCCESS))
     outcomes_of(data).of(index)
     (kept,) = data.root.glob('outcomes-*.npz')
-    kept.write_bytes(kept.read_bytes()[:100])
+    kept.write_bytes(kept.read_bytes()[:left])
     assert lift_can(outcomes_of(data), index) == [SUCCESS] * EPISODES
     assert len(np.load(kept)['outcomes']) == EPISODES

@@ -89,7 +89,7 @@ class Outcomes:
         try:
             with np.load(self._file) as kept:
                 return kept['outcomes'], int(kept['last_grading'])
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
             # None yet, or damaged: they are read anew from the label store.
             return self._unsure(0), 0
 
@@ -98,6 +98,8 @@ class Outcomes:
         try:
             with temporary.open('wb') as file:
                 np.savez(file, outcomes=self._outcomes, last_grading=self._last_grading)
+                file.flush()
+                os.fsync(file.fileno())
             temporary.replace(self._file)
         except OSError:
             # A full disk costs the next start some seconds, not this training.
