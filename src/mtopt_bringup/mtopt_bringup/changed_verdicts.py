@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
+from mtopt_bringup.data_contents import Outcomes
 from mtopt_core.catalogue import Row
-from mtopt_core.data_growth import Outcomes
 from mtopt_core.episode import Outcome, Verdict
 from mtopt_core.label_store import LabelStore
 from mtopt_core.paths import DataFolder

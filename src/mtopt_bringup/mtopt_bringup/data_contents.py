@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 
+import numpy as np
+
 from mtopt_core.catalogue import Catalogue, Row
-from mtopt_core.data_growth import Outcomes
+from mtopt_core.episode import Outcome
 from mtopt_core.errors import MtoptError
 from mtopt_core.label_store import DEFAULT_SOURCES, SIMULATOR, LabelStore
 from mtopt_core.paths import DataFolder
 from mtopt_core.progress import progress_bar
+from mtopt_core.tasks import TaskSet
+
+Outcomes = Mapping[str, Mapping[str, Outcome]]
+"""Outcomes by episode id and task."""
 
 
 class EmptyFolderError(MtoptError):
@@ -21,19 +29,16 @@ class Contents:
     """What a data folder holds.
 
     Attributes:
-        rows: Its episodes in order of time.
+        rows: Its `N` episodes in order of time.
         outcomes: Said by people and the success detector.
         truth: The simulator's.
+        verdicts: Of the outcomes that count, `(N, T) int8` of `Verdict`: the truth's where there are no others.
     """
 
     rows: list[Row]
     outcomes: Outcomes
     truth: Outcomes
-
-    @property
-    def graded(self) -> Outcomes:
-        """Return the outcomes that count: the truth's where there are no others."""
-        return self.outcomes or self.truth
+    verdicts: np.ndarray
 
     @property
     def graded_by(self) -> str:
@@ -41,8 +46,12 @@ class Contents:
         return 'people and the success detector' if self.outcomes else "the simulator's truth"
 
 
-def read_contents(data: DataFolder) -> Contents:
+def read_contents(data: DataFolder, tasks: TaskSet) -> Contents:
     """Read what a data folder holds.
+
+    Args:
+        data: The folder.
+        tasks: Whose verdicts are counted.
 
     Raises:
         EmptyFolderError: It holds no episode.
@@ -53,7 +62,8 @@ def read_contents(data: DataFolder) -> Contents:
     rows = catalogue.episodes()
     if not rows:
         raise EmptyFolderError(f'{data.bags} holds no episode; `mtopt simulate` or `mtopt run` collect some')
-    store = LabelStore(data)
-    outcomes, truth = store.all_outcomes(DEFAULT_SOURCES), store.all_outcomes([SIMULATOR])
-    store.close()
-    return Contents(rows, outcomes, truth)
+    with closing(LabelStore(data)) as store:
+        outcomes, truth = store.all_outcomes(DEFAULT_SOURCES), store.all_outcomes([SIMULATOR])
+        sources = DEFAULT_SOURCES if outcomes else (SIMULATOR,)
+        verdicts = store.counting_verdicts([row.episode_id for row in rows], tasks.names, sources)
+    return Contents(rows, outcomes, truth, verdicts)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from mtopt_bringup.data_contents import Outcomes
 from mtopt_core.catalogue import Row
-from mtopt_core.data_growth import Outcomes
 from mtopt_core.episode import Outcome, Verdict
 from mtopt_core.tasks import TaskSet
 

@@ -19,6 +19,7 @@ from mtopt_core.cadence import read_cadence
 from mtopt_core.checkpoint import newest_checkpoint
 from mtopt_core.errors import ConfigurationError
 from mtopt_core.paths import DataFolder, shipped
+from mtopt_core.tasks import load_tasks
 from mtopt_sim.simulators import SimulatorName
 
 HIGHEST_DOMAIN_ID = 101  # above, DDS's ports meet those the system hands out
@@ -96,7 +97,7 @@ def demo(
     again = f'mtopt demo --out {out}' + ('' if sim == 'mujoco' else f' --sim {sim}')
     carry_out(stages_of(out, state.round, budget, workers, sim), state, state_path, again, console)
     report = out / 'report.html'
-    write_report(DataFolder(out), report, state.stages)
+    write_report(DataFolder(out), report, load_tasks(), state.stages)
     State(round=state.round + 1).save(state_path)
     console.rule(align='left')
     console.print(f'{time.monotonic() - started:.0f} s; the report is [bold]{report}[/]')

@@ -9,9 +9,9 @@ from rich import box
 from rich.table import Table
 
 from mtopt_core.catalogue import Row
-from mtopt_core.data_growth import Outcomes
 from mtopt_core.episode import Termination, Verdict
 from mtopt_core.tasks import TaskSet
+from mtopt_core.verdict_query import NOT_JUDGED
 from mtopt_policy.learner.impersonation import Impersonation, LoggedEpisodes, impersonate
 from mtopt_policy.learner.task_buffers import FAILURE, SUCCESS, TaskBuffers
 
@@ -22,22 +22,23 @@ Counts = Mapping[Impersonation, np.ndarray]
 """Episodes a task can learn from, by impersonation function: `(T, 2) int`, failures and successes."""
 
 
-def count_impersonated(rows: Sequence[Row], outcomes: Outcomes, tasks: TaskSet) -> Counts:
+def count_impersonated(rows: Sequence[Row], verdicts: np.ndarray, tasks: TaskSet) -> Counts:
     """Count the episodes of every task as the learner's task buffers would hold them.
 
     Args:
-        rows: The episodes; those that were aborted, or attempted an unknown task, are not learned from.
-        outcomes: Of whoever counts; unsure ones are not learned from.
+        rows: `N` episodes; those that were aborted, or attempted an unknown task, are not learned from.
+        verdicts: `(N, T) int` of `Verdict`, of whoever counts; unsure ones, and none, are not learned from.
         tasks: The tasks.
     """
-    usable = [row for row in rows if row.termination is not Termination.ABORTED and row.task in tasks.names]
-    verdicts = np.full((len(usable), len(tasks)), Verdict.UNSURE, np.int8)
-    for number, row in enumerate(usable):
-        for task, outcome in outcomes.get(row.episode_id, {}).items():
-            if task in tasks.names:
-                verdicts[number, tasks.index(task)] = outcome.verdict
-    attempted = np.array([tasks.index(row.task) for row in usable], np.int64)
-    episodes = LoggedEpisodes(np.arange(len(usable)), attempted, verdicts)
+    names = [tasks.current_name(row.task) for row in rows]
+    usable = [
+        number
+        for number, (row, name) in enumerate(zip(rows, names, strict=True))
+        if row.termination is not Termination.ABORTED and name in tasks.names
+    ]
+    attempted = np.array([tasks.index(names[number]) for number in usable], np.int64)
+    known = np.where(verdicts == NOT_JUDGED, Verdict.UNSURE, verdicts)[usable].astype(np.int8)
+    episodes = LoggedEpisodes(np.arange(len(usable)), attempted, known)
     return {
         strategy: TaskBuffers.of(episodes.places, impersonate(episodes, strategy, tasks)).sizes for strategy in COMPARED
     }

@@ -24,6 +24,7 @@ from mtopt_bringup.stages import StageRecord
 from mtopt_core.cadence import read_cadence, summarise
 from mtopt_core.catalogue import Row
 from mtopt_core.checkpoint import AnyManifest, load_manifest, newest_checkpoint
+from mtopt_core.command_options import TasksFile
 from mtopt_core.configuration import MAIN
 from mtopt_core.data_growth import growth
 from mtopt_core.episode import Verdict
@@ -31,7 +32,7 @@ from mtopt_core.episode_bag import read_episode
 from mtopt_core.errors import ConfigurationError
 from mtopt_core.paths import DataFolder
 from mtopt_core.statistics import paired_test
-from mtopt_core.tasks import TaskSet, load_tasks
+from mtopt_core.tasks import TASKS_FILE, TaskSet, load_tasks
 from mtopt_policy.manifest import PolicyManifest
 from mtopt_success_detector.manifest import DetectorManifest
 
@@ -51,19 +52,20 @@ def report(
             help='Only count what each task gains by impersonation: a table and a figure, PNG or SVG.',
         ),
     ] = False,
+    tasks_file: TasksFile = TASKS_FILE,
 ) -> None:
     """Write a report on a data folder: one HTML file, to open in any browser or to send.
 
     How the data grew by task and outcome, what impersonation adds to each task, policies compared (evaluations in
     DATA/evaluations), final images with the verdicts on them, cadence of the graph.
     """
-    folder = DataFolder(data)
+    folder, tasks = DataFolder(data), load_tasks(tasks_file)
     if impersonation:
         path = out or data / 'impersonation.png'
-        write_impersonation(folder, path)
+        write_impersonation(folder, path, tasks)
     else:
         path = out or data / 'report.html'
-        write_report(folder, path)
+        write_report(folder, path, tasks)
     print(path)
 
 
@@ -73,12 +75,13 @@ def evaluations(data: DataFolder) -> list[Evaluation]:
     return sorted(found, key=lambda evaluation: evaluation.created)
 
 
-def write_impersonation(data: DataFolder, out: Path) -> None:
+def write_impersonation(data: DataFolder, out: Path, tasks: TaskSet) -> None:
     """Print how much data each task has by itself and gains by impersonation, and draw it.
 
     Args:
         data: The folder.
         out: The figure, PNG or SVG by its name.
+        tasks: The tasks.
 
     Raises:
         EmptyFolderError: The folder holds no episode.
@@ -86,8 +89,8 @@ def write_impersonation(data: DataFolder, out: Path) -> None:
     """
     if out.suffix not in FIGURES:
         raise ConfigurationError(f'{out} cannot be drawn; end its name in {" or ".join(FIGURES)}')
-    tasks, contents = load_tasks(), read_contents(data)
-    counts = count_impersonated(contents.rows, contents.graded, tasks)
+    contents = read_contents(data, tasks)
+    counts = count_impersonated(contents.rows, contents.verdicts, tasks)
     Console().print(table_of_counts(counts, tasks, contents.graded_by))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -96,20 +99,21 @@ def write_impersonation(data: DataFolder, out: Path) -> None:
         raise ConfigurationError(f'figure {out} cannot be written: {error.strerror}') from None
 
 
-def write_report(data: DataFolder, out: Path, stages: Sequence[StageRecord] = ()) -> None:
+def write_report(data: DataFolder, out: Path, tasks: TaskSet, stages: Sequence[StageRecord] = ()) -> None:
     """Write the report on a data folder.
 
     Args:
         data: The folder.
         out: The page.
+        tasks: The tasks.
         stages: How the folder came to be, if that is known.
 
     Raises:
         EmptyFolderError: The folder holds no episode.
     """
-    tasks, contents = load_tasks(), read_contents(data)
-    rows, graded, truth = contents.rows, contents.graded, contents.truth
-    grown = growth(rows, graded, tasks)
+    contents = read_contents(data, tasks)
+    rows, truth = contents.rows, contents.truth
+    grown = growth(rows, contents.verdicts, tasks)
     compared = evaluations(data)
     compared_detectors = compare_newest(data, rows, tasks)
     cadences = summarise(read_cadence(data))
@@ -124,7 +128,7 @@ def write_report(data: DataFolder, out: Path, stages: Sequence[StageRecord] = ()
         truth_known=bool(truth),
         growth=grown,
         growth_figure=figures.growth(grown),
-        impersonation_figure=figures.impersonation(count_impersonated(rows, graded, tasks), tasks.names),
+        impersonation_figure=figures.impersonation(count_impersonated(rows, contents.verdicts, tasks), tasks.names),
         evaluation=compared[-1] if compared else None,
         rates_figure=figures.success_rates(compared[-1]) if compared else '',
         colours=figures.policy_colours(compared[-1].policies) if compared else {},

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
@@ -72,13 +73,17 @@ class Series:
         return int(match[1]) if match else None
 
     @contextmanager
-    def locked(self, folder: Path) -> Iterator[None]:
-        """Keep other processes from simulating the series into the same folder.
+    def locked(self, folder: Path, settings: Mapping[str, object]) -> Iterator[None]:
+        """Keep other processes, and other settings, from simulating the series into the same folder.
+
+        Args:
+            folder: The data folder; its lock file says with which settings the series was begun.
+            settings: What the episodes depend on, by the names of the command's options.
 
         Raises:
-            ConfigurationError: Another one does.
+            ConfigurationError: Another process does, or the series was begun with other settings.
         """
-        with (folder / f'{self.policy}-{self.seed}.lock').open('w') as lock:
+        with (folder / f'{self.policy}-{self.seed}.lock').open('a+') as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -86,6 +91,19 @@ class Series:
                     f'another `mtopt simulate` writes the {self.policy} series of seed {self.seed} to {folder}; '
                     'wait for it, or give this one another --seed'
                 ) from None
+            lock.seek(0)
+            text = lock.read()
+            # Empty at first, or where a crash came in between.
+            begun = json.loads(text) if text.endswith('}') else settings
+            if other := [f'--{name} {value}' for name, value in begun.items() if settings.get(name) != value]:
+                raise ConfigurationError(
+                    f'the {self.policy} series of seed {self.seed} in {folder} was begun with {", ".join(other)}; go '
+                    'on with that, or give this one another --seed'
+                )
+            if begun is settings:
+                lock.truncate(0)
+                json.dump(settings, lock)
+                lock.flush()
             yield
 
 
@@ -147,7 +165,17 @@ def simulate(
     )
     data.bags.mkdir(parents=True, exist_ok=True)
     console = Console()
-    with series.locked(out), Interruption() as interruption:
+    settings = {
+        'tasks': tasks,
+        'checkpoint': workplace.checkpoints[LEARNED].name if checkpoint else None,
+        'image-size': image_size,
+        'aim': aim,
+        'exploration': exploration,
+        'setting': setting,
+        'sim': sim,
+        'looks': looks,
+    }
+    with series.locked(out, settings), Interruption() as interruption:
         store = LabelStore(data)
         done = _simulated_before(series, data, store)
         if done:

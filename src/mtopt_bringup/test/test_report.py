@@ -3,12 +3,13 @@
 import json
 import re
 import shutil
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
 
 from mtopt_bringup.changed_verdicts import compare_newest
-from mtopt_bringup.data_contents import EmptyFolderError
+from mtopt_bringup.data_contents import EmptyFolderError, read_contents
 from mtopt_bringup.dataset_summary import examples, mistakes
 from mtopt_bringup.evaluation import Evaluation, TaskResult
 from mtopt_bringup.impersonation_counts import count_impersonated
@@ -22,6 +23,7 @@ from mtopt_core.episode import Outcome, Termination, Verdict
 from mtopt_core.errors import ConfigurationError
 from mtopt_core.label_store import DETECTOR, SIMULATOR, LabelStore
 from mtopt_core.paths import DataFolder
+from mtopt_core.task_commands import rename
 from mtopt_core.tasks import load_tasks
 from mtopt_policy.learner.impersonation import Impersonation
 
@@ -57,7 +59,9 @@ def words(page):
 
 
 def test_the_page_stands_alone_and_says_what_was_found(data, tmp_path):
-    write_report(data, tmp_path / 'report.html', [StageRecord(name='a', title='Dig', command='mtopt dig', seconds=75)])
+    write_report(
+        data, tmp_path / 'report.html', TASKS, [StageRecord(name='a', title='Dig', command='mtopt dig', seconds=75)]
+    )
     page = (tmp_path / 'report.html').read_text()
     # Namespaces of SVG are names, nothing is fetched from there.
     assert not re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', page)
@@ -79,20 +83,19 @@ def test_it_is_written_beside_the_data_where_nothing_else_is_said(data):
 
 def test_an_empty_folder_is_refused(tmp_path):
     with pytest.raises(EmptyFolderError, match='no episode'):
-        write_report(DataFolder(tmp_path), tmp_path / 'report.html')
+        write_report(DataFolder(tmp_path), tmp_path / 'report.html', TASKS)
 
 
-def outcomes_of(data):
-    store = LabelStore(data)
-    found = store.all_outcomes(), store.all_outcomes([SIMULATOR])
-    store.close()
-    return found
+def rows_and_verdicts(data, *sources):
+    Catalogue(data).refresh()
+    rows = Catalogue(data).episodes()
+    with closing(LabelStore(data)) as store:
+        return rows, store.counting_verdicts([row.episode_id for row in rows], TASKS.names, sources)
 
 
 def test_an_episode_counts_for_every_task_of_its_skill_and_none_of_another(data):
-    Catalogue(data).refresh()
-    rows, (outcomes, _) = Catalogue(data).episodes(), outcomes_of(data)
-    grown = {task.task: task for task in growth(rows, outcomes, TASKS)}
+    rows, verdicts = rows_and_verdicts(data, DETECTOR)
+    grown = {task.task: task for task in growth(rows, verdicts, TASKS)}
     assert grown['lift-any'].attempts == 4
     assert grown['lift-can'].attempts == 0
     assert grown['lift-can'].successes[-1] + grown['lift-can'].failures[-1] == 4
@@ -101,35 +104,43 @@ def test_an_episode_counts_for_every_task_of_its_skill_and_none_of_another(data)
 
 
 def test_growth_tells_the_script_s_episodes_from_those_of_learned_policies(data):
-    Catalogue(data).refresh()
-    rows, (outcomes, _) = Catalogue(data).episodes(), outcomes_of(data)
+    rows, verdicts = rows_and_verdicts(data, DETECTOR)
     acted = ['learned', 'scripted', 'learned:lift-can', 'scripted']
     rows = [replace(row, policy=policy) for row, policy in zip(rows, acted, strict=True)]
-    grown = {task.task: task for task in growth(rows, outcomes, TASKS)}['lift-any']
+    grown = {task.task: task for task in growth(rows, verdicts, TASKS)}['lift-any']
     assert list(grown.learned_successes + grown.learned_failures) == [1, 1, 2, 2]
     assert list(grown.other_successes + grown.other_failures) == [0, 1, 1, 2]
 
 
 def test_a_task_gains_what_impersonation_gives_it(data):
-    Catalogue(data).refresh()
-    rows, (_, truth) = Catalogue(data).episodes(), outcomes_of(data)
+    rows, truth = rows_and_verdicts(data, SIMULATOR)
     counts = count_impersonated(rows, truth, TASKS)
     lift_any, lift_can, place_any = map(TASKS.index, ('lift-any', 'lift-can', 'place-any'))
     totals = {strategy: sizes.sum(axis=1) for strategy, sizes in counts.items()}
     assert [totals[Impersonation.NONE][task] for task in (lift_any, lift_can, place_any)] == [4, 0, 0]
     assert [totals[Impersonation.SKILL][task] for task in (lift_any, lift_can, place_any)] == [4, 4, 0]
     assert [totals[Impersonation.ALL][task] for task in (lift_any, lift_can, place_any)] == [4, 4, 4]
-    solved = sum(one['lift-any'].verdict is Verdict.SUCCESS for one in truth.values())
+    solved = int((truth[:, lift_any] == Verdict.SUCCESS).sum())
     assert counts[Impersonation.NONE][lift_any].tolist() == [4 - solved, solved]
 
 
 def test_what_the_learner_cannot_use_is_not_counted(data):
-    Catalogue(data).refresh()
-    rows, (_, truth) = Catalogue(data).episodes(), outcomes_of(data)
-    unsure = {task: replace(one, verdict=Verdict.UNSURE) for task, one in truth[rows[0].episode_id].items()}
-    outcomes = {**truth, rows[0].episode_id: unsure}
+    rows, verdicts = rows_and_verdicts(data, SIMULATOR)
+    verdicts[0] = Verdict.UNSURE
     rows = [rows[0], replace(rows[1], termination=Termination.ABORTED), replace(rows[2], task='lift-anvil'), rows[3]]
-    assert count_impersonated(rows, outcomes, TASKS)[Impersonation.NONE].sum() == 1
+    assert count_impersonated(rows, verdicts, TASKS)[Impersonation.NONE].sum() == 1
+
+
+def test_an_episode_counts_for_a_task_that_was_renamed_after_it(data, tmp_path):
+    folder = DataFolder(shutil.copytree(data.root, tmp_path / 'kitchen'))
+    rename('lift-any', 'lift-thing', tmp_path / 'tasks.yaml', [folder.root])
+    renamed = load_tasks(tmp_path / 'tasks.yaml')
+    contents = read_contents(folder, renamed)
+    grown = {task.task: task for task in growth(contents.rows, contents.verdicts, renamed)}['lift-thing']
+    assert grown.attempts == 4
+    assert grown.successes[-1] + grown.failures[-1] == 4
+    counts = count_impersonated(contents.rows, contents.verdicts, renamed)
+    assert counts[Impersonation.NONE][renamed.index('lift-thing')].sum() == 4
 
 
 def test_the_counts_are_printed_and_drawn_to_the_file_asked_for(data, tmp_path, capsys):
@@ -146,7 +157,8 @@ def test_the_counts_are_printed_and_drawn_to_the_file_asked_for(data, tmp_path, 
 
 
 def test_a_verdict_against_the_truth_is_shown_as_the_mistake_it_is(data):
-    rows, (outcomes, truth) = Catalogue(data).episodes(), outcomes_of(data)
+    contents = read_contents(data, TASKS)
+    rows, outcomes, truth = contents.rows, contents.outcomes, contents.truth
     wrong = mistakes(rows, outcomes, truth, TASKS, number=5)
     assert [(example.row.episode_id, example.outcome.task) for example in wrong] == [(rows[0].episode_id, 'lift-any')]
     right = [example for example in examples(rows, outcomes, truth, TASKS) if not example.mistaken]
@@ -200,7 +212,7 @@ def test_what_a_newer_detector_says_otherwise_is_counted_and_shown(data, tmp_pat
     assert (lift.graded, len(lift.changes), lift.count(Verdict.UNSURE)) == (4, 3, 1)
     assert [change.row.episode_id for change in comparison.examples(1)] == [lift.changes[0].row.episode_id]
 
-    write_report(folder, tmp_path / 'report.html')
+    write_report(folder, tmp_path / 'report.html', TASKS)
     page = (tmp_path / 'report.html').read_text()
     assert 'of 3 episodes at least one verdict changed' in words(page)
     assert re.search(r'lift-any 4 3 \d \d 1', words(page))

@@ -120,12 +120,20 @@ def test_a_series_does_not_try_an_episode_again_whose_physics_diverged_at_every_
 
 
 def test_two_processes_do_not_write_the_same_series_to_one_folder(tmp_path):
-    with Series('scripted', 0, TaskMixture.parse('lift-any', load_tasks())).locked(tmp_path):
+    with Series('scripted', 0, TaskMixture.parse('lift-any', load_tasks())).locked(tmp_path, {}):
         with pytest.raises(ConfigurationError, match='another `mtopt simulate` writes the scripted series of seed 0'):
             run(tmp_path, 1)
         run(tmp_path, 1, seed=1)
-    run(tmp_path, 1)
-    assert len(episode_ids(DataFolder(tmp_path).bags)) == 2
+    assert len(episode_ids(DataFolder(tmp_path).bags)) == 1
+
+
+def test_a_series_does_not_go_on_with_other_settings(tmp_path):
+    run(tmp_path, 1, aim=0.01)
+    with pytest.raises(ConfigurationError, match=r'scripted series of seed 0 .* was begun with --aim 0\.01'):
+        run(tmp_path, 2, aim=0.02)
+    run(tmp_path, 2, aim=0.01)
+    run(tmp_path, 1, aim=0.02, seed=1)
+    assert len(episode_ids(DataFolder(tmp_path).bags)) == 3
 
 
 def test_a_scene_holds_the_object_to_be_lifted_where_that_is_asked_for():

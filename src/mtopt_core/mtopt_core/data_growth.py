@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from mtopt_core.catalogue import Row
-from mtopt_core.episode import Outcome, Verdict
+from mtopt_core.episode import Verdict
 from mtopt_core.tasks import TaskSet
-
-Outcomes = Mapping[str, Mapping[str, Outcome]]
-"""Outcomes by episode id and task."""
 
 LEARNED = 'learned'
 """What the names of learned policies begin with."""
@@ -50,34 +47,29 @@ class TaskGrowth:
         return self.learned_failures + self.other_failures
 
 
-def growth(rows: Sequence[Row], outcomes: Outcomes, tasks: TaskSet) -> list[TaskGrowth]:
+def growth(rows: Sequence[Row], verdicts: np.ndarray, tasks: TaskSet) -> list[TaskGrowth]:
     """Return every task's growth.
 
     Args:
-        rows: Episodes in order of time.
-        outcomes: Of whoever counts; unsure ones count for neither.
+        rows: `N` episodes in order of time.
+        verdicts: `(N, T) int` of `Verdict`, of whoever counts; an episode counts for the tasks of its skill alone.
         tasks: The tasks.
     """
     learned = np.array([row.policy.startswith(LEARNED) for row in rows], bool)
-    return [_growth(rows, outcomes, learned, task.name, task.skill) for task in tasks.tasks]
-
-
-def _growth(rows: Sequence[Row], outcomes: Outcomes, learned: np.ndarray, task: str, skill: str) -> TaskGrowth:
-    verdicts = np.array(
-        [
-            outcomes[row.episode_id][task].verdict
-            if row.skill == skill and task in outcomes.get(row.episode_id, ())
-            else Verdict.UNSURE
-            for row in rows
-        ],
-        int,
-    )
-    success, failure = verdicts == Verdict.SUCCESS, verdicts == Verdict.FAILURE
-    return TaskGrowth(
-        task=task,
-        attempts=sum(row.task == task for row in rows),
-        learned_successes=np.cumsum(success & learned, dtype=int),
-        other_successes=np.cumsum(success & ~learned, dtype=int),
-        learned_failures=np.cumsum(failure & learned, dtype=int),
-        other_failures=np.cumsum(failure & ~learned, dtype=int),
-    )
+    skills = np.array([row.skill for row in rows], object)
+    attempted = [tasks.current_name(row.task) for row in rows]
+    grown = []
+    for number, task in enumerate(tasks.tasks):
+        own = skills == task.skill
+        success, failure = (own & (verdicts[:, number] == kind) for kind in (Verdict.SUCCESS, Verdict.FAILURE))
+        grown.append(
+            TaskGrowth(
+                task=task.name,
+                attempts=attempted.count(task.name),
+                learned_successes=np.cumsum(success & learned, dtype=int),
+                other_successes=np.cumsum(success & ~learned, dtype=int),
+                learned_failures=np.cumsum(failure & learned, dtype=int),
+                other_failures=np.cumsum(failure & ~learned, dtype=int),
+            )
+        )
+    return grown
