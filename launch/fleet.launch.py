@@ -1,5 +1,8 @@
 """A fleet: cell.launch.py with several robots, one detector and one policy node for all of them, and a trainer.
 
+Nothing is graded before there is a detector: `mkdir -p data/models && cp -r models/success_detector data/models/` first
+for the simulated cell, or grade_with:=simulator.
+
 ros2 launch launch/fleet.launch.py robots:=3 data:=data
 ros2 launch launch/fleet.launch.py simulator:=none cells:='config/cells/*.yaml'
 """

@@ -33,7 +33,11 @@ def fleet(
     shared: Annotated[bool, typer.Option(help='One policy and one detector node serve all robots.')] = True,
     models: Annotated[Path | None, typer.Option(help='Folder of checkpoints. DATA/models by default.')] = None,
     grade_with: Annotated[
-        Literal['detector', 'simulator', 'none'], typer.Option(help='Who grades the final images.')
+        Literal['detector', 'simulator', 'none'],
+        typer.Option(
+            help='Who grades the final images. The detector is the newest of success_detector in --models; without one '
+            'nothing is graded, and only from what people label is anything learned.'
+        ),
     ] = 'detector',
     seed: Annotated[int, typer.Option(min=-1, help='Of tasks, scenes and policies; -1 draws one.')] = -1,
     image_size: Annotated[int, typer.Option(min=16, help="Side of the simulated cameras' images, px.")] = 128,
@@ -44,6 +48,13 @@ def fleet(
     Every node is a process of its own, every robot has a namespace of its own and draws its own tasks. New episodes
     reach the trainer within seconds, new policies the robots between two episodes. `mtopt web --data DATA` shows it.
     Ctrl-C ends the running episodes and stops all nodes in order.
+
+    A new data folder has no detector. Copy one there first (models/success_detector of this repository knows the
+    simulated cell) or have simulated robots graded by the truth:
+
+    mkdir -p data/models && cp -r models/success_detector data/models/
+
+    mtopt fleet --data data --robots 3
 
     mtopt fleet --data data --robots 3 --grade-with simulator
 

@@ -91,9 +91,10 @@ class GraphOptions(BaseModel):
         ''
     )
     episodes: Annotated[int, Field(ge=-1, description='for each robot to collect; 0: on request, -1: no end')] = -1
-    grade_with: Annotated[Literal['detector', 'simulator', 'none'], Field(description='who grades final images')] = (
-        'detector'
-    )
+    grade_with: Annotated[
+        Literal['detector', 'simulator', 'none'],
+        Field(description='who grades final images; without a detector in `models` the detector grades nothing'),
+    ] = 'detector'
     seed: Annotated[int, Field(ge=-1, description='of the scheduler; -1 draws one')] = -1
     image_size: Annotated[int, Field(ge=16, description="side of the simulated cameras' images, px")] = 128
     cell_file: Annotated[str, Field(description="the cell's configuration; empty: config/cell.yaml")] = ''
