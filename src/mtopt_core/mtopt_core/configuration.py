@@ -78,7 +78,9 @@ class RecordingConfiguration(_Model):
     Attributes:
         image_size: Side of the square recorded images, px; 0 keeps the camera's own size.
         jpeg_quality: Quality of the recorded JPEG, 1 to 100.
-        chunk_size: Bytes of an MCAP chunk; at most one chunk is lost when the power fails.
+        chunk_size: Bytes of an MCAP chunk. What is in an unfinished one is lost when the recorder is killed, beside
+            what waits in its queue. A power failure may cost more: nothing is synced before the end of an episode
+            (docs/operation.md).
     """
 
     image_size: Annotated[int, Field(ge=0)] = 128
