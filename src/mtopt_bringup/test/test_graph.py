@@ -122,9 +122,11 @@ def test_without_a_robots_file_the_pattern_is_named():
         graph(GraphOptions(cells='nowhere/*.yaml'))
 
 
-def test_the_shipped_cells_are_a_fleet_of_simulated_robots():
-    specs = graph(GraphOptions(cells=str(ROOT / 'config' / 'cells' / '*.yaml')))
-    assert [spec.namespace for spec in specs if spec.name == 'simulator'] == ['/robot1', '/robot2']
+@pytest.mark.parametrize(('simulator', 'simulated'), [(Simulator.MUJOCO, ['/robot1', '/robot2']), (Simulator.NONE, [])])
+def test_the_shipped_cells_are_simulated_where_the_fleet_is(simulator, simulated):
+    specs = graph(GraphOptions(simulator=simulator, cells=str(ROOT / 'config' / 'cells' / '*.yaml')))
+    assert [spec.namespace for spec in specs if spec.name == 'collector'] == ['/robot1', '/robot2']
+    assert [spec.namespace for spec in specs if spec.name == 'simulator'] == simulated
 
 
 @pytest.mark.parametrize('path', LAUNCH_FILES, ids=lambda path: path.name)
