@@ -2,46 +2,41 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from mtopt_bringup.cells import PolicyName
+from mtopt_bringup import graph_command_options as option
 from mtopt_bringup.graph import GraphOptions, Simulator
 from mtopt_bringup.run_node import run_graph
 from mtopt_core.cadence import by_policy, by_robot
 
 
 def fleet(
-    data: Annotated[Path, typer.Option(help='Data folder: bags, labels, catalogue, cadence, models.')],
-    robots: Annotated[int, typer.Option(min=1, max=100, help='Number of robots, robot1 to robotN.')] = 2,
+    data: option.Data,
+    robots: option.Robots = 2,
     cells: Annotated[
         str,
-        typer.Option(help="Files of single robots in place of --robots, for instance 'config/cells/*.yaml'."),
+        typer.Option(
+            help="Files of single robots in place of --robots, for instance 'config/cells/*.yaml'. What a robot's file "
+            'says of it counts, the other options are for all that it does not say.'
+        ),
     ] = '',
-    sim: Annotated[
-        Simulator, typer.Option(help='What stands in for a robot whose file does not say; none: a real one.')
-    ] = Simulator.MUJOCO,
-    episodes: Annotated[int, typer.Option(min=-1, help='For each robot; -1: until Ctrl-C, 0: on request.')] = -1,
-    policy: Annotated[
-        PolicyName,
-        typer.Option(help='Who decides; curriculum: by the rules of --curriculum, task by task.'),
-    ] = 'curriculum',
+    sim: option.Sim = Simulator.MUJOCO,
+    episodes: option.Episodes = -1,
+    policy: option.Policy = 'curriculum',
     curriculum: Annotated[str, typer.Option(help='Who practises what; config/curriculum.yaml by default.')] = '',
     trainer: Annotated[bool, typer.Option(help='Train on what is collected, and act by what was learned.')] = True,
     shared: Annotated[bool, typer.Option(help='One policy and one detector node serve all robots.')] = True,
-    models: Annotated[Path | None, typer.Option(help='Folder of checkpoints. DATA/models by default.')] = None,
-    grade_with: Annotated[
-        Literal['detector', 'simulator', 'none'],
-        typer.Option(
-            help='Who grades the final images. The detector is the newest of success_detector in --models; without one '
-            'nothing is graded, and only from what people label is anything learned.'
-        ),
-    ] = 'detector',
-    seed: Annotated[int, typer.Option(min=-1, help='Of tasks, scenes and policies; -1 draws one.')] = -1,
-    image_size: Annotated[int, typer.Option(min=16, help="Side of the simulated cameras' images, px.")] = 128,
-    tasks_file: Annotated[str, typer.Option(help='The task set; config/tasks.yaml by default.')] = '',
+    models: option.Models = None,
+    grade_with: option.GradeWith = 'detector',
+    seed: option.Seed = -1,
+    image_size: option.ImageSize = 128,
+    new_scenes: option.NewScenes = None,
+    spares: option.Spares = False,
+    help_command: option.HelpCommand = '',
+    cell_file: option.CellFile = '',
+    tasks_file: option.TasksFile = '',
 ) -> None:
     """Run several robots that practise different tasks at once, and learn from what they do.
 
@@ -74,6 +69,10 @@ def fleet(
         grade_with=grade_with,
         seed=seed,
         image_size=image_size,
+        new_scenes=new_scenes or '',
+        spares=spares,
+        help_command=help_command,
+        cell_file=cell_file,
         tasks_file=tasks_file,
     )
     run_graph(options, (by_robot, by_policy))

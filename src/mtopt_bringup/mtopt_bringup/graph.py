@@ -1,6 +1,7 @@
 """The one definition of the graph: which nodes a cell consists of, their names, namespaces and parameters.
 
-`mtopt run` starts it as plain processes, the launch files translate it for `ros2 launch`; neither adds anything.
+`mtopt run` and `mtopt fleet` start it as plain processes, the launch files translate it for `ros2 launch`; none adds
+anything.
 """
 
 from __future__ import annotations

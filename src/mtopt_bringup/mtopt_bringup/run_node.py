@@ -6,12 +6,9 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Literal
 
 import rclpy
-import typer
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -21,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from mtopt_bringup.cells import PolicyName
+from mtopt_bringup import graph_command_options as option
 from mtopt_bringup.graph import GraphOptions, Simulator, graph
 from mtopt_bringup.interruption import Interruption
 from mtopt_bringup.launcher import Launcher
@@ -42,41 +39,20 @@ class CollectionStoppedError(MtoptError):
 
 
 def run(
-    data: Annotated[Path, typer.Option(help='Data folder: bags, labels, catalogue, cadence.')],
-    sim: Annotated[
-        Simulator,
-        typer.Option(help='What stands in for the robot; elsewhere: a simulator that runs already; none: a real one.'),
-    ] = Simulator.MUJOCO,
-    episodes: Annotated[
-        int, typer.Option(min=-1, help='For each robot to collect; -1: until Ctrl-C, 0: only on request.')
-    ] = -1,
-    policy: Annotated[
-        PolicyName,
-        typer.Option(help='Who decides; a mixture is drawn per episode, a curriculum also chooses the task.'),
-    ] = 'scripted',
-    models: Annotated[
-        Path | None,
-        typer.Option(help='Folder of checkpoints, `policy` and `success_detector`. DATA/models by default.'),
-    ] = None,
-    grade_with: Annotated[
-        Literal['detector', 'simulator', 'none'],
-        typer.Option(help="Who grades the final images; the simulator's truth can stand in for a detector to come."),
-    ] = 'detector',
-    robots: Annotated[int, typer.Option(min=1, max=100, help='Number of robots.')] = 1,
-    seed: Annotated[int, typer.Option(min=-1, help='Of tasks, scenes and policies; -1 draws one.')] = -1,
-    image_size: Annotated[int, typer.Option(min=16, help="Side of the simulated cameras' images, px.")] = 128,
-    new_scenes: Annotated[
-        Literal['simulator', 'robot', 'person'] | None,
-        typer.Option(help='Who makes new scenes; by default a simulator, of a real cell the robot by its own skills.'),
-    ] = None,
-    spares: Annotated[
-        bool, typer.Option(help='Keep a second policy and detector ready to take the place of one that dies.')
-    ] = False,
-    help_command: Annotated[
-        str, typer.Option(help='Run when a robot calls for a person; MTOPT_MESSAGE in its environment says why.')
-    ] = '',
-    cell_file: Annotated[str, typer.Option(help="The cell's configuration; config/cell.yaml by default.")] = '',
-    tasks_file: Annotated[str, typer.Option(help='The task set; config/tasks.yaml by default.')] = '',
+    data: option.Data,
+    sim: option.Sim = Simulator.MUJOCO,
+    episodes: option.Episodes = -1,
+    policy: option.Policy = 'scripted',
+    models: option.Models = None,
+    grade_with: option.GradeWith = 'detector',
+    robots: option.Robots = 1,
+    seed: option.Seed = -1,
+    image_size: option.ImageSize = 128,
+    new_scenes: option.NewScenes = None,
+    spares: option.Spares = False,
+    help_command: option.HelpCommand = '',
+    cell_file: option.CellFile = '',
+    tasks_file: option.TasksFile = '',
 ) -> None:
     """Start every node of the cell and collect episodes.
 

@@ -5,7 +5,10 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
+from mtopt_bringup import fleet_node, run_node
 from mtopt_bringup.graph import GraphOptions, Simulator, graph
 from mtopt_core.errors import ConfigurationError
 from mtopt_node.node import Node
@@ -127,6 +130,27 @@ def test_the_shipped_cells_are_simulated_where_the_fleet_is(simulator, simulated
     specs = graph(GraphOptions(simulator=simulator, cells=str(ROOT / 'config' / 'cells' / '*.yaml')))
     assert [spec.namespace for spec in specs if spec.name == 'collector'] == ['/robot1', '/robot2']
     assert [spec.namespace for spec in specs if spec.name == 'simulator'] == simulated
+
+
+@pytest.mark.parametrize(('module', 'command'), [(run_node, run_node.run), (fleet_node, fleet_node.fleet)])
+def test_a_command_tells_its_graph_how_help_is_called_and_scenes_are_made(module, command, tmp_path, monkeypatch):
+    given = {
+        'help_command': 'notify --urgent',
+        'new_scenes': 'person',
+        'spares': True,
+        'cell_file': 'cell.yaml',
+        'tasks_file': 'tasks.yaml',
+        'models': str(tmp_path),
+        'seed': 3,
+    }
+    started = []
+    monkeypatch.setattr(module, 'run_graph', lambda options, _summaries: started.append(options))
+    app = typer.Typer()
+    app.command()(command)
+    words = [word for name, value in given.items() for word in (f'--{name.replace("_", "-")}', str(value))]
+    words.remove('True')
+    assert CliRunner().invoke(app, ['--data', str(tmp_path), *words]).exit_code == 0
+    assert started[0].model_dump(include=set(given)) == given
 
 
 @pytest.mark.parametrize('path', LAUNCH_FILES, ids=lambda path: path.name)
