@@ -89,7 +89,8 @@ def check(
 def salvage_bags(folder: Folder) -> None:
     """Make usable bags of those a crash cut off and of damaged ones that were set aside.
 
-    Everything up to the damage is kept; at most one chunk is lost. A bag that stays unusable stays set aside.
+    Everything up to the damage is kept: after a recorder was killed, all but its last chunk. A bag that stays unusable
+    stays set aside.
     """
     data = DataFolder(folder)
     aside = sorted(data.set_aside.glob('*'))

@@ -101,8 +101,8 @@ def free_version(step: int, *folders: Path) -> str:
     Whatever sorts last counts as the newest: a policy that sorts before older ones would not reach the robots, and be
     the first to be removed. Where now is not late enough, the version says a second after the newest one.
     """
-    version, taken = new_version(step), [newest.name for folder in folders if (newest := newest_checkpoint(folder))]
-    newest = max(taken, default='')
+    version = new_version(step)
+    newest = max((path.name for folder in folders if (path := newest_checkpoint(folder))), default='')
     if version > newest:
         return version
     try:

@@ -6,12 +6,13 @@ The way back is duck-typed and lives there.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import Point, Pose, Quaternion
+from std_msgs.msg import Header
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from mtopt_core.messages import SECOND, MessageMaker
@@ -23,17 +24,18 @@ if TYPE_CHECKING:
     from mtopt_core.checkpoint import Manifest
 
 
+_OURS = msg.Observation, msg.Action, msg.EpisodeInfo, msg.TaskOutcome, msg.TaskOutcomes
+_CLASSES = {
+    f'{kind.__module__.partition(".")[0]}/msg/{kind.__name__}': kind
+    for kind in (Time, Header, Point, Quaternion, Pose, *_OURS)
+}
+
+
 def _of_ros(type_name: str, **fields: Any) -> Any:
     # Its setters take no arrays but those of fixed length.
-    return _class(type_name)(
+    return _CLASSES[type_name](
         **{name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in fields.items()}
     )
-
-
-@cache
-def _class(type_name: str) -> Any:
-    module, _, name = type_name.rpartition('/')
-    return getattr(import_module(module.replace('/', '.')), name)
 
 
 _MAKER = MessageMaker(_of_ros)

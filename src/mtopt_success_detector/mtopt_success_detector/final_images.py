@@ -81,8 +81,8 @@ class FinalImages:
             for first in range(0, len(new), EPISODES_PER_APPEND):
                 report(first, len(new))
                 some = new[first : first + EPISODES_PER_APPEND]
-                packed = pool.map(self._final_images, (bags[name] for name in some))
-                self._append(dict(zip(some, packed, strict=True)))
+                packed = zip(some, pool.map(self._final_images, (bags[name] for name in some)), strict=True)
+                self._append({name: images for name, images in packed if images is not None})
             report(len(new), len(new))
 
     def present(self, episode_ids: Sequence[str]) -> np.ndarray:
@@ -105,13 +105,19 @@ class FinalImages:
                 start += length
         return images.reshape(-1, *self.looks.shape, size, size, 3)
 
-    def _final_images(self, bag: Path) -> list[bytes]:
-        """Return the packed final images, look by look and view by view, empty where there is none that can be used."""
+    def _final_images(self, bag: Path) -> list[bytes] | None:
+        """Return the packed final images, look by look and view by view, empty where there is none that can be used.
+
+        None for a bag that is gone: another process has set it aside, or removed it, at the same time.
+        """
         try:
             looks = self.looks.of(read_final(bag).images)
             return [b'' if image is None else self._pack(image) for look in looks for image in look]
         except (BagError, ImageError) as error:
-            set_aside(bag, str(error))
+            try:
+                set_aside(bag, str(error))
+            except FileNotFoundError:
+                return None
             return [b''] * prod(self.looks.shape)
 
     def _pack(self, rgb: np.ndarray) -> bytes:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mtopt_core.catalogue import Catalogue
+from mtopt_core.episode_bag import episode_ids
 from mtopt_core.errors import LabelError
 from mtopt_core.label_store import HUMAN, SIMULATOR
 from mtopt_success_detector.dataset import load_dataset
@@ -133,6 +134,19 @@ def test_a_damaged_image_sets_its_bag_aside_and_the_rest_goes_on(squares, tasks,
     dataset = load_dataset(squares.data, tasks, [SIMULATOR], configuration)
     assert set(dataset.episode_ids) == set(truths)
     assert 'JPEG' in (squares.data.set_aside / 'damaged' / 'reason.txt').read_text()
+
+
+def test_a_bag_that_was_removed_meanwhile_stops_nothing_and_is_read_once_it_is_back(squares, configuration):
+    squares.collect(3, seed=11)
+    bags = {name: squares.data.bags / name for name in episode_ids(squares.data.bags)}
+    moved = next(iter(bags))
+    elsewhere = bags[moved].rename(squares.data.root / moved)
+    images = FinalImages(squares.data, configuration.looks)
+    images.read(bags)
+    assert images.present(list(bags)).any(axis=(1, 2)).tolist() == [False, True, True]
+    elsewhere.rename(bags[moved])
+    images.read(bags)
+    assert images.present(list(bags)).any(axis=(1, 2)).all()
 
 
 def test_an_episode_may_lack_views_but_not_all_of_them(squares, tasks, configuration):

@@ -44,6 +44,8 @@ class BoardWork:
         self._owner = uuid.uuid4().hex
         self._on_shown = on_shown
         self._seen = 0
+        # What is asked for last is what lies on the board in the end.
+        self._in_order = asyncio.Lock()
         self._why: Mapping[str, str] = {}
         self.board = LabelBoard(self._say, self._undo, self.turn, self._look)
         ui.context.client.on_disconnect(lambda: self._site.claims.release(self._owner))
@@ -54,9 +56,10 @@ class BoardWork:
 
     async def open(self, wanted: EpisodeFilter) -> None:
         """Show the newest episodes of a filter."""
-        self._why = {}
-        if await self._tried(partial(self._desk.open, wanted)):
-            await self.show()
+        async with self._in_order:
+            self._why = {}
+            if await self._tried(partial(self._desk.open, wanted)):
+                await self._show()
 
     async def lay(self, episodes: tuple[FoundEpisode, ...], why: Mapping[str, str]) -> None:
         """Show chosen episodes.
@@ -65,11 +68,17 @@ class BoardWork:
             episodes: In their order.
             why: Why each of them is shown, by its id.
         """
-        self._why = why
-        self._desk.lay(episodes)
-        await self.show()
+        async with self._in_order:
+            self._why = why
+            self._desk.lay(episodes)
+            await self._show()
 
-    async def show(self, last: bool = False) -> None:
+    async def show(self) -> None:
+        """Show what lies on the board, by the present camera."""
+        async with self._in_order:
+            await self._show()
+
+    async def _show(self, last: bool = False) -> None:
         """Show what lies on the board, beginning with its first or its last episode."""
         page = self._desk.page
         ids = [episode.episode_id for episode in page.episodes]
@@ -84,11 +93,12 @@ class BoardWork:
     async def turn(self, forward: bool) -> None:
         """Show the next page, or the one before."""
         turned: list[bool] = []
-        if await self._tried(lambda: turned.append(self._desk.turn(forward))) and turned[0]:
-            await self.show(last=not forward)
-        else:
-            self.board.run_method('stay')
-            tell('This is the last page.' if forward else 'This is the first page.')
+        async with self._in_order:
+            if await self._tried(lambda: turned.append(self._desk.turn(forward))) and turned[0]:
+                await self._show(last=not forward)
+                return
+        self.board.run_method('stay')
+        tell('This is the last page.' if forward else 'This is the first page.')
 
     async def _say(self, episode_id: str, verdict: Verdict) -> None:
         try:

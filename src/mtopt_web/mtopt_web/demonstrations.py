@@ -29,6 +29,8 @@ PERIOD = 0.2
 """s between two frames."""
 LONGEST = 60.0
 """s after which a button counts as let go, whatever the browser says."""
+STALE = 2.0
+"""s by which a camera's picture may be older than the newest of the others: one that stands still shows what was."""
 _JOINTS = 7
 
 
@@ -104,6 +106,8 @@ class Demonstration:
         pictures = self._site.cameras.watch(self._robot)
         if not pictures:
             raise NothingToSeeError(f'the cameras of {self._robot} show nothing; is anything running?')
+        newest = max(one.came for one in pictures.values())
+        pictures = {camera: one for camera, one in pictures.items() if newest - one.came < STALE}
         numbers = {camera: one.number for camera, one in pictures.items()}
         if numbers == before:
             return numbers

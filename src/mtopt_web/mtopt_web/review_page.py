@@ -40,6 +40,7 @@ class ReviewPage:
         self._visit, self._site = visit, visit.site
         self._training = _trainings.setdefault(visit.site, Retraining(visit.site))
         self._seen: Progress | None = None
+        self._asked = 0
 
     async def build(self) -> None:
         """Fill the page."""
@@ -62,12 +63,16 @@ class ReviewPage:
         ui.timer(LOOK_PERIOD, self._look)
 
     async def _ask(self, *_event: Any) -> None:
+        self._asked += 1
+        asked = self._asked
         try:
             queue = await asyncio.to_thread(review_queue, self._site, self._task.value)
         except MtoptError as error:
             complain(error)
             return
-        await self._work.lay(queue.episodes, queue.why)
+        # A queue that took longer than the one asked for after it comes too late.
+        if asked == self._asked:
+            await self._work.lay(queue.episodes, queue.why)
 
     def _start(self) -> None:
         try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from contextlib import closing
 from dataclasses import asdict
 from typing import Any
 
@@ -12,7 +14,8 @@ from fastapi.responses import JSONResponse, Response
 from mtopt_core.cadence import Cadence, by_robot, read_cadence, summarise
 from mtopt_core.data_growth import growth
 from mtopt_core.errors import MtoptError
-from mtopt_core.label_store import SIMULATOR
+from mtopt_core.label_store import SIMULATOR, LabelStore
+from mtopt_core.verdict_query import NOT_JUDGED
 from mtopt_web.drawings import growth_panel
 from mtopt_web.robot_watch import CommandError
 from mtopt_web.site import Site
@@ -28,6 +31,7 @@ class Collected:
         self._site = site
         self._made = -COLLECTED_PERIOD
         self._told: dict[str, Any] = {}
+        self._looking = threading.Lock()
 
     def told(self) -> dict[str, Any]:
         """Return the growth of the data and the cadence of every robot.
@@ -35,15 +39,22 @@ class Collected:
         Raises:
             MtoptError: An index or the file of cadences is damaged.
         """
-        if time.monotonic() - self._made > COLLECTED_PERIOD:
-            self._told = self._look()
-            self._made = time.monotonic()
-        return self._told
+        # Those who ask meanwhile wait for the one look.
+        with self._looking:
+            if time.monotonic() - self._made > COLLECTED_PERIOD:
+                self._told = self._look()
+                self._made = time.monotonic()
+            return self._told
 
     def _look(self) -> dict[str, Any]:
         site = self._site
         rows = site.episodes()
-        outcomes = site.labels.all_outcomes() or site.labels.all_outcomes([SIMULATOR])
+        # On a connection of its own: whoever labels must not wait for this.
+        with closing(LabelStore(site.data)) as labels:
+            ids = [row.episode_id for row in rows]
+            verdicts = labels.counting_verdicts(ids, site.tasks.names)
+            if (verdicts == NOT_JUDGED).all():
+                verdicts = labels.counting_verdicts(ids, site.tasks.names, [SIMULATOR])
         panels = [
             {
                 'task': one.task,
@@ -52,7 +63,7 @@ class Collected:
                 'failures': int(one.failures[-1]) if rows else 0,
                 'panel': growth_panel(one) if rows else '',
             }
-            for one in growth(rows, outcomes, site.tasks)
+            for one in growth(rows, verdicts, site.tasks)
         ]
         return {
             'episodes': len(rows),

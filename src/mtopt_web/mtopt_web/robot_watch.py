@@ -59,7 +59,6 @@ class Status:
 @dataclass
 class _Robot:
     status: Status | None = None
-    heard: float = 0.0
     help: str = ''
     pictures: tuple[bytes, ...] = ()
     decisions: list[float | None] = field(default_factory=list)
@@ -82,9 +81,10 @@ class RobotWatch:
         self.command: Command | None = None
 
     def found(self, robots: Sequence[str]) -> None:
-        """Tell which robots there are; those that are gone are forgotten."""
+        """Tell which robots there are. Those that are gone stay, as silent: nobody else would say that they died."""
         with self._lock:
-            self._robots = {name: self._robots.get(name, _Robot()) for name in robots}
+            for name in robots:
+                self._robots.setdefault(name, _Robot())
 
     def tell_status(self, robot: str, status: Status) -> None:
         """Take in what a collector says."""
@@ -92,7 +92,7 @@ class RobotWatch:
             one = self._robots.setdefault(robot, _Robot())
             if one.status is not None and status.episodes > one.status.episodes:
                 one.ends.append(time.monotonic())
-            one.status, one.heard = status, time.monotonic()
+            one.status = status
 
     def tell_decision(self, robot: str, episode_id: str, step: int, q_value: float) -> None:
         """Take in an action's Q-value; NaN where no Q-function was asked."""
@@ -149,7 +149,7 @@ class RobotWatch:
         recent = sum(now - end < HOUR for end in one.ends)
         return {
             'robot': name,
-            'state': status.state if status else 'silent',
+            'state': status.state if status and not self._is_silent(f'/{name}/collector', now) else 'silent',
             'task': status.task if status else '',
             'policy': status.policy if status else '',
             'exploration': status.exploration if status else 0.0,
@@ -174,9 +174,13 @@ class RobotWatch:
         silent = [
             {'node': node, 'level': 'error', 'message': f'silent for {now - heard:.0f} s: it was stopped, or hangs'}
             for node, (_, _, heard) in own.items()
-            if SILENT <= now - heard < HOUR
+            if now - heard >= SILENT
         ]
         return faults + silent
+
+    def _is_silent(self, node: str, now: float) -> bool:
+        """Return whether a node told its health before and does no more."""
+        return node in self._faults and now - self._faults[node][2] >= SILENT
 
     def practice(self) -> Mapping[str, tuple[TaskPractice, ...]]:
         """Return how far every task has come, by robot; robots without a curriculum are left out."""

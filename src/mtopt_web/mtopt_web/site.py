@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from mtopt_core.catalogue import Catalogue, Row
+from mtopt_core.episode_bag import episode_ids
 from mtopt_core.episode_pictures import EpisodePictures, read_pictures
 from mtopt_core.episode_search import EpisodeSearch
 from mtopt_core.errors import BagError, MtoptError
@@ -106,15 +107,18 @@ class Site:
         return read_pictures(bag)
 
     def _follow(self) -> None:
-        """Read new bags and make their pictures while nobody waits for them."""
+        """Read new bags and make their pictures, of the newest first, while nobody waits for them."""
+        seen: set[str] = set()
         while True:
             try:
                 self._catalogue.refresh()
-                episodes = self._catalogue.episodes()
-                for start in range(0, len(episodes), EPISODES_AT_HAND):
+                new = [name for name in reversed(episode_ids(self.data.bags)) if name not in seen]
+                for start in range(0, len(new), EPISODES_AT_HAND):
                     if self._stop.is_set():
                         return
-                    self.thumbnails.make(one.episode_id for one in episodes[::-1][start : start + EPISODES_AT_HAND])
+                    some = new[start : start + EPISODES_AT_HAND]
+                    self.thumbnails.make(some)
+                    seen.update(some)
                 self.trouble = ''
             except MtoptError as error:
                 self.trouble = str(error)

@@ -100,9 +100,9 @@ class Robot:
         image = CompressedImage(header=header(1, 'main'), format='jpeg', data=JPEG)
         self._help.publish(HelpRequest(robot=self.name, needed=bool(message), message=message, images=[image]))
 
-    def complain(self, message: str) -> None:
+    def complain(self, message: str, node: str = 'policy') -> None:
         level = DiagnosticStatus.WARN if message else DiagnosticStatus.OK
-        status = DiagnosticStatus(level=level, name=f'/{self.name}/policy', message=message)
+        status = DiagnosticStatus(level=level, name=f'/{self.name}/{node}', message=message)
         self._diagnostics.publish(DiagnosticArray(status=[status]))
 
     def close(self) -> None:
@@ -156,6 +156,30 @@ def test_a_call_for_a_person_and_a_fault_are_seen_and_go_away_again(server, robo
     robot.call_for_help('')
     robot.complain('')
     browser.until(lambda: 'Needs a person' not in browser.text() and 'no checkpoint fits' not in browser.text())
+
+
+def test_a_robot_that_died_is_silent(server, robot, browser):
+    browser.enter(server, path='/robots')
+    browser.until(lambda: browser.all('.robot-state.running'))
+    robot.complain('', 'collector')
+    browser.until(lambda: browser.all('.robot-state.silent'))
+    assert 'it was stopped, or hangs' in browser.text()
+    robot.complain('', 'collector')
+    browser.until(lambda: browser.all('.robot-state.running'))
+
+
+def test_the_robot_that_is_told_something_is_the_one_chosen_whichever_is_found_later(server, robot, browser):
+    browser.enter(server, path='/robots')
+    browser.until(lambda: browser.all('.robot-state.running'))
+    other = Robot('robot0', int(server.environment['ROS_DOMAIN_ID']))
+    try:
+        browser.until(lambda: len(browser.all('.robot-state.running')) == 2)
+        assert browser.text().index('robot0') < browser.text().index('robot1')
+        browser.press('s')
+        browser.until(lambda: robot.told or other.told)
+        assert (robot.told, other.told) == (['skip'], [])
+    finally:
+        other.close()
 
 
 def test_the_data_s_growth_is_on_the_page(server, browser):

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -18,6 +19,10 @@ from mtopt_core.episode import Verdict
 from mtopt_core.episode_bag import episode_ids, read_episode
 from mtopt_core.label_store import LabelStore
 from mtopt_core.paths import DataFolder
+from mtopt_core.tasks import load_tasks
+from mtopt_web import demonstrations
+from mtopt_web.demonstrations import Demonstration, Pair
+from mtopt_web.site import Site
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -95,6 +100,22 @@ def test_success_and_failure_are_shown_in_pairs_and_stored_as_labelled_bags(
     browser.press('z')
     browser.until(lambda: 'were taken back' in browser.text())
     assert shown(data) == frames
+
+
+def test_a_camera_that_stands_still_is_left_out(data: DataFolder, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(demonstrations, 'STALE', 0.2)
+    jpegs = read_episode(data.bags / episode_ids(data.bags)[0]).final.images
+    site = Site(data, load_tasks(), tmp_path / 'models')
+    site.cameras.put('robot1', 'side_left', jpegs['side_left'], 1)
+    time.sleep(0.3)
+    for camera in ('main', 'wrist'):
+        site.cameras.put('robot1', camera, jpegs[camera], 10**9)
+    showing = Demonstration(site, 'robot1', site.tasks['lift-any'], Verdict.SUCCESS, 'Ada', Pair())
+    while not showing.stored:
+        time.sleep(0.01)
+    showing.release()
+    site.close()
+    assert set(read_episode(data.bags / showing.stored[0]).final.images) == {'main', 'wrist'}
 
 
 def test_a_button_that_is_held_by_the_pointer_stores_until_it_is_let_go(

@@ -93,7 +93,8 @@ export default {
     describe(cell) { return `${cell.task}, ${cell.facts}, ${this.told(cell) || "not labelled"}`; },
     say(verdict) {
       const cell = this.current;
-      if (!cell || this.saving[cell.id]) return;
+      // While the page turns, the last cell is still looked at, and was judged.
+      if (!cell || this.turning || this.saving[cell.id]) return;
       this.saving[cell.id] = true;
       delete this.trouble[cell.id];
       this.$emit("say", { id: cell.id, verdict });

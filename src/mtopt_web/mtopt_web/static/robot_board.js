@@ -16,8 +16,8 @@ export default {
       </p>
       <div class="robot-cards">
         <section v-for="(one, number) in robots" :key="one.robot" class="card robot" tabindex="0"
-                 :class="{ focused: number === chosen, alarmed: one.help }" @focus="chosen = number"
-                 @pointerdown="chosen = number" :aria-label="one.robot">
+                 :class="{ focused: one.robot === chosen, alarmed: one.help }" @focus="chosen = one.robot"
+                 @pointerdown="chosen = one.robot" :aria-label="one.robot">
           <header>
             <strong>{{ one.robot }}</strong>
             <span class="robot-state" :class="one.state.replaceAll(' ', '-')">{{ one.state }}</span>
@@ -90,17 +90,18 @@ export default {
       </section>
       <div class="board-actions" role="toolbar" aria-label="to the robot">
         <button type="button" :disabled="!one" @click="tell(pauseWord())">{{ pauseWord() === "pause" ? "Pause" : "Resume" }} {{ name() }}<kbd>P</kbd></button>
-        <button type="button" :disabled="!one" @click="tell('skip')">Skip the episode<kbd>S</kbd></button>
-        <button type="button" :disabled="!one" @click="tell('reset')">Reset the scene<kbd>R</kbd></button>
+        <button type="button" :disabled="!one" @click="tell('skip')">Skip the episode of {{ name() }}<kbd>S</kbd></button>
+        <button type="button" :disabled="!one" @click="tell('reset')">Reset the scene of {{ name() }}<kbd>R</kbd></button>
         <button type="button" :disabled="!one" @click="turn(one.robot)">Camera<kbd>C</kbd></button>
       </div>
     </div>`,
   data() {
-    return { robots: [], practice: [], collected: null, cadence: {}, chosen: 0, trouble: "", loaded: false, pictures: {},
+    return { robots: [], practice: [], collected: null, cadence: {}, chosen: "", trouble: "", loaded: false, pictures: {},
              numbers: {}, cameras: {}, prefix: "", bands: BANDS };
   },
   computed: {
-    one() { return this.robots[this.chosen]; },
+    // By its name: a robot that is found later may come before it.
+    one() { return this.robots.find(one => one.robot === this.chosen); },
     tasks() { return this.practice.find(group => group.robot === this.name())?.tasks || []; },
   },
   mounted() {
@@ -136,7 +137,7 @@ export default {
       this.loaded = true;
       this.robots = told.robots;
       this.practice = told.practice;
-      this.chosen = Math.min(this.chosen, Math.max(0, this.robots.length - 1));
+      if (!this.one) this.chosen = this.robots[0]?.robot || "";
       await Promise.all(this.robots.map(one => this.lookAt(one.robot)));
     },
     async lookAt(robot) {
@@ -190,7 +191,7 @@ export default {
     },
     choose(number) {
       if (number < 0 || number >= this.robots.length) return;
-      this.chosen = number;
+      this.chosen = this.robots[number].robot;
       this.$el.querySelectorAll(".robot")[number]?.focus();
     },
     key(event) {
@@ -198,7 +199,7 @@ export default {
       if (busy || event.ctrlKey || event.altKey || event.metaKey || event.repeat) return;
       const key = event.key.toLowerCase();
       const act = key >= "1" && key <= "9" ? () => this.choose(Number(key) - 1)
-        : { arrowright: () => this.choose(this.chosen + 1), arrowleft: () => this.choose(this.chosen - 1),
+        : { arrowright: () => this.choose(this.robots.indexOf(this.one) + 1), arrowleft: () => this.choose(this.robots.indexOf(this.one) - 1),
             c: () => this.one && this.turn(this.one.robot), p: () => this.one && this.tell(this.pauseWord()),
             s: () => this.one && this.tell("skip"), r: () => this.one && this.tell("reset") }[key];
       if (!act) return;
