@@ -30,6 +30,7 @@ setup(
             f'run = {NAME}.run_node:run',
             f'fleet = {NAME}.fleet_node:fleet',
             f'replay = {NAME}.replay_node:replay',
+            f'stop = {NAME}.stop_node:stop',
             f'report = {NAME}.report:report',
             f'bootstrap = {NAME}.bootstrap:bootstrap',
             f'demo = {NAME}.demo:demo',

@@ -9,21 +9,19 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
-import rclpy
 import typer
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
-from rclpy.signals import SignalHandlerOptions
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mtopt_bringup.interruption import Interruption
+from mtopt_bringup.plain_node import plain_node
 from mtopt_bringup.playback import Due, Punctuality, schedule
 from mtopt_core.bag import BagReader
 from mtopt_core.episode_bag import LATCHED_TOPICS
 from mtopt_core.errors import BagError
-from mtopt_core.shared_memory import dead_ports_held
 from mtopt_node.qos import EVENTS, LATCHED, OBSERVATIONS
 
 DISCOVERY = 3.0
@@ -47,7 +45,7 @@ def replay(
     The page, the success detector's node and Foxglove then see an old episode as if it happened now. Messages are
     published as they are, with the stamps they had. In a ROS installation `ros2 bag play BAG` does the same.
     """
-    with Interruption() as interruption, _graph() as node, _display() as show:
+    with Interruption() as interruption, plain_node('replay') as node, _display() as show:
         player = _Player(node, lambda: interruption.requested)
         for path in bags:  # whatever is wrong with a later one is told before the first is played
             player.announce(path)
@@ -144,18 +142,6 @@ def _quality(topic: str) -> QoSProfile:
     if name in LATCHED_TOPICS or name == 'status':
         return LATCHED
     return OBSERVATIONS if name == 'observation' or name.startswith('cameras/') else EVENTS
-
-
-@contextmanager
-def _graph() -> Iterator[Node]:
-    with dead_ports_held():
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-        node = rclpy.create_node('replay')
-    try:
-        yield node
-    finally:
-        node.destroy_node()
-        rclpy.try_shutdown()
 
 
 @contextmanager

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -174,6 +177,32 @@ def test_an_emergency_stop_latches_outlives_the_node_and_needs_an_explicit_reset
     assert graph.call(Trigger, 'arm_controller/reset_emergency_stop', Trigger.Request()).success
     graph.wait_until(lambda: not blocked(diagnostics))
     assert arm.act(SECOND, step=2).accepted
+
+
+def test_a_command_engages_the_emergency_stop_and_another_releases_it(graph, arm):
+    def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, '-m', 'mtopt_core.cli', 'stop', *arguments],
+            env={**os.environ, 'ROS_DOMAIN_ID': str(graph.domain)},
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+
+    for step, arguments in enumerate(((), ('robot1',))):
+        stopped = command(*arguments)
+        assert stopped.returncode == 0, stopped.stderr
+        assert 'robot1 is stopped' in stopped.stdout
+        assert 'emergency stop' in arm.act(SECOND, step=2 * step).reason
+        released = command('robot1', '--release')
+        assert released.returncode == 0, released.stderr
+        assert 'robot1: released' in released.stdout
+        assert arm.act(SECOND, step=2 * step + 1, terminate=True).accepted
+
+    missing = command('robot9')
+    assert missing.returncode == 1
+    assert 'no arm controller listens to /robot9/emergency_stop' in missing.stderr
+    assert 'PRESS THE HARDWARE STOP' in missing.stderr
 
 
 def test_an_emergency_stop_holds_a_moving_arm_where_it_was_last_seen(graph, arm):
