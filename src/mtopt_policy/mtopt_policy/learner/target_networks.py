@@ -18,7 +18,8 @@ class TargetNetworks:
     Args:
         online: The network being trained.
         rate: Share of the online weights in the average after each step (the paper's 0.9999 is a rate of 0.0001).
-        lag: Gradient steps after which theta-bar 2 is renewed.
+        lag: Gradient steps after which theta-bar 2 is renewed: it is between none and so many steps old. QT-Opt's is
+            about 6000 steps old all the time; a copy that is kept as well would be needed for that.
     """
 
     def __init__(self, online: QNetwork, rate: float, lag: int) -> None:
