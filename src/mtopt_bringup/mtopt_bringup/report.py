@@ -21,7 +21,7 @@ from mtopt_bringup.episode_workers import ROBOT
 from mtopt_bringup.evaluation import Evaluation, TaskResult, leaders, rows_of, verdict
 from mtopt_bringup.impersonation_counts import count_impersonated, table_of_counts
 from mtopt_bringup.stages import StageRecord
-from mtopt_core.cadence import read_cadence, summarise
+from mtopt_core.cadence import damaged_lines, read_cadence, summarise
 from mtopt_core.catalogue import Row
 from mtopt_core.checkpoint import AnyManifest, load_manifest, newest_checkpoint
 from mtopt_core.command_options import TasksFile
@@ -147,6 +147,7 @@ def write_report(data: DataFolder, out: Path, tasks: TaskSet, stages: Sequence[S
             (cadence, figures.histogram([1e3 * time for time in cadence.step_times], 'wall time of a step, ms'))
             for cadence in cadences
         ],
+        damaged_lines=damaged_lines(data),
         stages=stages,
     )
     out.parent.mkdir(parents=True, exist_ok=True)

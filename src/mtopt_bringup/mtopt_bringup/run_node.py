@@ -91,19 +91,27 @@ def run_graph(options: GraphOptions, summaries: Sequence[Callable[[EpisodeCadenc
         CollectionStoppedError: A robot cannot go on without a person.
     """
     data, console = DataFolder(options.data), Console()
-    before = len(read_cadence(data))
+    before = len(_cadence(data))
     try:
         _run_until_done(options, data, console)
     finally:
-        collected = read_cadence(data)[before:]
+        collected = _cadence(data)[before:]
         for common in summaries:
             if measured := summarise(collected, common):
                 console.print(cadence_table(measured))
 
 
+def _cadence(data: DataFolder) -> list[EpisodeCadence]:
+    """Return the cadence noted so far; a file that cannot be read now is no reason to stop a robot."""
+    try:
+        return read_cadence(data)
+    except OSError:
+        return []
+
+
 def _run_until_done(options: GraphOptions, data: DataFolder, console: Console) -> None:
     specs, logs = graph(options), data.root / 'log'
-    before = len(read_cadence(data))
+    before = len(_cadence(data))
     collectors = [spec for spec in specs if spec.leads]
     robots = [spec.namespace.strip('/') for spec in collectors]
     wanted = [int(str(spec.parameters['episodes'])) for spec in collectors]
@@ -122,7 +130,7 @@ def _run_until_done(options: GraphOptions, data: DataFolder, console: Console) -
             stuck = [one for one in statuses.newest.values() if one.state == one.STATE_NEEDS_PERSON]
             if stuck and total:
                 raise CollectionStoppedError(f'{stuck[0].robot} needs a person: {stuck[0].message}; logs are in {logs}')
-            if total and total <= len(read_cadence(data)) - before:
+            if total and total <= len(_cadence(data)) - before:
                 break
         display.stopping()
     if interruption.requested:

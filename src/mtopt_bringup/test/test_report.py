@@ -16,7 +16,7 @@ from mtopt_bringup.impersonation_counts import count_impersonated
 from mtopt_bringup.report import report, write_report
 from mtopt_bringup.simulate import simulate
 from mtopt_bringup.stages import StageRecord
-from mtopt_core.cadence import CadenceError, cadence_file, read_cadence, summarise
+from mtopt_core.cadence import cadence_file, damaged_lines, read_cadence, summarise
 from mtopt_core.catalogue import Catalogue
 from mtopt_core.data_growth import growth
 from mtopt_core.episode import Outcome, Termination, Verdict
@@ -185,9 +185,20 @@ def test_cadence_is_summed_over_steps_not_averaged_over_episodes(tmp_path):
     (cadence,) = summarise(read_cadence(data))
     assert (cadence.steps_per_second, cadence.episodes, cadence.dropped, cadence.image_age) == (16.0, 2, 2, None)
     assert (cadence.late_steps, cadence.timed_steps, cadence.slowest_step) == (2, 30, 0.7), 'of those that were timed'
-    cadence_file(data).write_text('{"steps": 3')
-    with pytest.raises(CadenceError, match='line 1'):
-        read_cadence(data)
+
+
+def test_a_torn_line_of_the_cadence_is_passed_over_and_the_report_says_so(data, tmp_path):
+    folder = DataFolder(tmp_path / 'copy')
+    shutil.copytree(data.root, folder.root)
+    whole = cadence_file(folder).read_bytes()
+    torn = whole.splitlines()[0][:40]
+    cadence_file(folder).write_bytes(whole + torn + b'\n' + bytes(9) + b'\xff\n' + whole)
+    assert len(read_cadence(folder)) == 2 * len(read_cadence(data)) == 6
+    assert damaged_lines(folder) == 2
+    write_report(folder, tmp_path / 'report.html', TASKS)
+    assert '2 lines of cadence.jsonl that cannot be read' in words((tmp_path / 'report.html').read_text())
+    write_report(data, tmp_path / 'whole.html', TASKS)
+    assert 'cannot be read' not in words((tmp_path / 'whole.html').read_text())
 
 
 def test_what_a_newer_detector_says_otherwise_is_counted_and_shown(data, tmp_path):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from typing import BinaryIO
 
 from mtopt_collector.collection import Collected
 from mtopt_core.cadence import cadence_file
@@ -10,7 +12,7 @@ from mtopt_core.paths import DataFolder
 
 
 def append_cadence(data: DataFolder, collected: Collected, image_age: float | None, period: float) -> None:
-    """Append an episode's line.
+    """Append an episode's line, after a line break where the line before was torn.
 
     Args:
         data: Where.
@@ -34,5 +36,13 @@ def append_cadence(data: DataFolder, collected: Collected, image_age: float | No
         'late_steps': sum(seconds > period for seconds in run.step_times) if run.step_times else None,
         'slowest_step': round(max(run.step_times), 4) if run.step_times else None,
     }
-    with cadence_file(data).open('a') as file:
-        file.write(json.dumps(line) + '\n')
+    with cadence_file(data).open('a+b') as file:
+        file.write(_missing_line_break(file) + json.dumps(line).encode() + b'\n')
+
+
+def _missing_line_break(file: BinaryIO) -> bytes:
+    """Return what must come before a new line: nothing unless a full disk or a power failure tore the last one."""
+    if not file.seek(0, os.SEEK_END):
+        return b''
+    file.seek(-1, os.SEEK_END)
+    return b'' if file.read(1) == b'\n' else b'\n'

@@ -21,7 +21,7 @@ from mtopt_collector.collection import (
 from mtopt_collector.curriculum import Chooser, Curriculum, Sources
 from mtopt_collector.practice import Practice
 from mtopt_collector.scheduler import Assignment, Scheduler
-from mtopt_core.cadence import cadence_file
+from mtopt_core.cadence import cadence_file, damaged_lines, read_cadence
 from mtopt_core.catalogue import Catalogue
 from mtopt_core.configuration import CellConfiguration
 from mtopt_core.episode import (
@@ -248,6 +248,14 @@ def test_the_cadence_has_a_line_per_episode(bench):
     assert first['decision_time'] == 0.01
     assert first['steps_per_second'] == 4.0
     assert (first['late_steps'], first['slowest_step']) == (1, 0.7)
+
+
+def test_a_line_of_the_cadence_that_was_cut_off_takes_no_other_with_it(bench):
+    cadence_file(bench.data).write_text('{"episode_id": "torn", "ste')
+    for _ in range(2):
+        append_cadence(bench.data, bench.collection.next('scripted'), image_age=None, period=0.5)
+    assert len(read_cadence(bench.data)) == 2
+    assert damaged_lines(bench.data) == 1
 
 
 def test_the_curriculum_draws_the_policy_and_the_bag_keeps_its_rules_and_what_it_drew(tmp_path):

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from mtopt_core.errors import MtoptError
 from mtopt_core.paths import DataFolder
 
 
 def cadence_file(data: DataFolder) -> Path:
     """Return the file of a data folder's cadence, a line of JSON per episode."""
     return data.root / 'cadence.jsonl'
-
-
-class CadenceError(MtoptError):
-    """The file of cadences is damaged."""
 
 
 @dataclass(frozen=True)
@@ -91,21 +86,29 @@ class Cadence:
 def read_cadence(data: DataFolder) -> list[EpisodeCadence]:
     """Return every episode's cadence, in order of time; none where no graph has run.
 
-    Raises:
-        CadenceError: The file is damaged.
+    A line that a full disk or a power failure has torn is passed over: `damaged_lines` counts them.
     """
+    return [episode for episode in _lines(data) if episode is not None]
+
+
+def damaged_lines(data: DataFolder) -> int:
+    """Return how many lines of a data folder's cadence cannot be read."""
+    return sum(episode is None for episode in _lines(data))
+
+
+def _lines(data: DataFolder) -> Iterator[EpisodeCadence | None]:
+    """Return what each line says that is not empty; None for one that cannot be read."""
     path = cadence_file(data)
-    if not path.exists():
-        return []
-    return [_parsed(line, path, number) for number, line in enumerate(path.read_text().splitlines(), 1) if line.strip()]
+    if path.exists():
+        yield from (_parsed(line) for line in path.read_text(errors='replace').splitlines() if line.strip())
 
 
-def _parsed(line: str, path: Path, number: int) -> EpisodeCadence:
+def _parsed(line: str) -> EpisodeCadence | None:
     try:
         fields = json.loads(line)
         return EpisodeCadence(**{name: fields[name] for name in EpisodeCadence.__dataclass_fields__ if name in fields})
-    except (ValueError, KeyError, TypeError) as error:
-        raise CadenceError(f'{path}, line {number}: {error}; remove the line') from None
+    except (ValueError, TypeError):
+        return None
 
 
 def by_policy(episode: EpisodeCadence) -> str:
