@@ -112,9 +112,10 @@ class Launcher:
     def _start(self, spec: NodeSpec, again: bool = False, spare: bool = False) -> RunningNode:
         stem = spec.full_name.strip('/').replace('/', '.')
         parameters = self._logs / f'{stem}.yaml'
-        # A file rather than `-p name:=value`: paths and empty strings keep their type. Never half written: a spare that
-        # has just become the node reads it while the next spare is started.
-        write_whole(parameters, yaml.safe_dump({'/**': {'ros__parameters': dict(spec.parameters)}}))
+        # A file rather than `-p name:=value`: paths and empty strings keep their type. Written once: a node that is
+        # started again finds it there even if the disk is full by then.
+        if not (again and parameters.exists()):
+            write_whole(parameters, yaml.safe_dump({'/**': {'ros__parameters': dict(spec.parameters)}}))
         log = self._logs / f'{stem}.log'
         prefix = ['mtopt_node.spare'] if spare else []
         module = f'{spec.package}.{spec.executable}'

@@ -6,6 +6,7 @@ Not without end: a node that dies again and again is given up, with its log's la
 from __future__ import annotations
 
 from collections import defaultdict, deque
+from contextlib import suppress
 
 from mtopt_bringup.graph import NodeSpec
 from mtopt_bringup.launcher import Launcher, NodeDiedError, RunningNode, tail
@@ -79,7 +80,8 @@ class Supervisor:
             return
         deaths.append(now)
         self.respawned[name] += 1
-        with node.log.open('a') as log:
+        # On a full disk the robots wait for room; a line that finds none must not stop them.
+        with suppress(OSError), node.log.open('a') as log:
             log.write(f'started again, for it {matter}\n')
         self._launcher.respawn(node)
         self._started[name] = now

@@ -1,11 +1,13 @@
 """The supervisor with a real node that is killed, frozen, and dies again and again."""
 
+import contextlib
 import os
 import random
 import signal
 import time
 
 import pytest
+from small_disk import small_disk
 
 from mtopt_bringup.graph import NodeSpec
 from mtopt_bringup.launcher import Launcher, NodeDiedError
@@ -70,6 +72,21 @@ def test_a_node_that_is_killed_or_frozen_is_started_again(watched, number):
     watched.tend_until(lambda: watched.process is not before and watched.alive())
     assert before.poll() == -signal.SIGKILL
     assert watched.supervisor.respawned == {NAME: 1}
+
+
+def test_a_node_that_is_killed_is_started_again_on_a_full_disk(tmp_path, monkeypatch):
+    monkeypatch.setenv('ROS_DOMAIN_ID', str(random.randint(1, 101)))
+    with small_disk(tmp_path / 'disk', '1m', held=True) as disk, Watched(disk, os.environ, spare=True) as watched:
+        with contextlib.suppress(OSError), (disk / 'ballast').open('wb', buffering=0) as ballast:
+            while True:
+                ballast.write(bytes(4096))
+        with contextlib.suppress(OSError), watched.launcher.nodes[0].log.open('ab', buffering=0) as log:
+            while True:
+                log.write(b'.')  # what the log's last page would still take
+        for _ in range(2):
+            before = watched.process
+            before.kill()
+            watched.tend_until(lambda before=before: watched.process is not before and watched.alive())
 
 
 def test_a_spare_takes_the_place_of_a_node_that_died_and_ends_with_its_launcher(tmp_path, monkeypatch):
