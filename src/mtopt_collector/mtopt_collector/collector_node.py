@@ -133,7 +133,7 @@ class CollectorNode(RobotClientNode):
         self._requests: queue.Queue[Request] = queue.Queue(maxsize=1)
         self._running: Request | None = None
         self._image_age: float | None = None
-        self._obstacle, self._held_up_at, self._needs_person_at = '', 0.0, 0.0
+        self._obstacle, self._waiting_since, self._failing_since, self._needs_person_at = '', 0.0, 0.0, 0.0
         self._help = HelpRequests(self, HelpCall(self.robot, self.value('help_command'), self._data), self._stopped)
         self._status = self.create_publisher(msg.CollectorStatus, 'status', LATCHED)
         self._outcomes = self.create_publisher(msg.TaskOutcomes, 'outcomes', EVENTS)
@@ -190,8 +190,10 @@ class CollectorNode(RobotClientNode):
 
     def _resume(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._paused = False
+        # In this order: the collection's own thread withdraws the call once nobody is needed, and may look in between.
         self._collection.helped()
-        self._held_up_at = 0.0
+        self._waiting_since = self._failing_since = 0.0
+        self._help.answer()
         if self._state in (State.PAUSED, State.NEEDS_PERSON):
             self._announce(State.IDLE, '', '', '')
         response.success, response.message = True, 'going on'
@@ -249,9 +251,14 @@ class CollectorNode(RobotClientNode):
 
     def _turn(self) -> None:
         """Wait for what is in the way, answer a goal, or collect an episode nobody asked for."""
+        # Who came before the last failure did not come because of it.
+        if self._help.take_answer() and not self._collection.needs_person:
+            self._help.tell('')
         if self._held_up():
             self._stopped.wait(IDLE_PERIOD)
             return
+        if not self._wanted():
+            self._nothing_held_up()
         self._try_again_unattended()
         try:
             self._running = self._requests.get(not self._wanted(), IDLE_PERIOD)
@@ -275,16 +282,25 @@ class CollectorNode(RobotClientNode):
                 self._stopped.wait(SETTLING)
                 if self._state is State.WAITING:
                     self.report(OK, 'going on')
-                    self._announce(State.IDLE, '', '', '')
+                    needed = self._collection.needs_person
+                    self._announce(State.NEEDS_PERSON if needed else State.IDLE, '', '', needed)
         if obstacle:
-            self._hold_up(obstacle)
+            self._waiting_since = self._waiting_since or self.now
+            self._call_in_the_end(obstacle, self._waiting_since)
+        else:
+            self._waiting_since = 0.0
         return bool(obstacle)
 
-    def _hold_up(self, reason: str) -> None:
-        """Note that collecting is held up; when that has gone on for too long, a person is called."""
-        self._held_up_at = self._held_up_at or self.now
-        if self.now - self._held_up_at > self.value('patience'):
+    def _call_in_the_end(self, reason: str, since: float) -> None:
+        """Call a person when what holds the collection up has done so for too long."""
+        if self.now - since > self.value('patience'):
             self._help.tell(reason)
+
+    def _nothing_held_up(self) -> None:
+        """Note that nobody waits for an episode: nothing fails, and what a person was called for has gone by itself."""
+        self._failing_since = 0.0
+        if not self._collection.needs_person:
+            self._help.tell('')
 
     def _try_again_unattended(self) -> None:
         """After a row of failures, try again by itself where nobody can be in the arm's way: in a simulation."""
@@ -303,7 +319,8 @@ class CollectorNode(RobotClientNode):
             self._keep(self._collection.next(self.value('policy')))
         except CollectionError as error:
             self.report(WARN, str(error))
-            self._hold_up(str(error))
+            self._failing_since = self._failing_since or self.now
+            self._call_in_the_end(str(error), self._failing_since)
             self._stopped.wait(PAUSE_AFTER_FAILURE)
         else:
             self._left -= self._left > 0
@@ -332,7 +349,7 @@ class CollectorNode(RobotClientNode):
 
     def _keep(self, collected: Collected) -> msg.TaskOutcomes:
         """Note the episode's cadence and publish its outcomes; the detector publishes its own."""
-        self._held_up_at = 0.0
+        self._failing_since = 0.0
         self._help.tell('')
         append_cadence(self._data, collected, self._image_age, self.cell.step.duration)
         outcomes = outcomes_to_message(

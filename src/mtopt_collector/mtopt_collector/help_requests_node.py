@@ -21,6 +21,8 @@ LISTENING, LOOK_PERIOD = 1.0, 0.1  # s
 class HelpRequests:
     """The open request of a node's robot, if there is one.
 
+    One thread tells; only `answer` may be called from any.
+
     Args:
         node: Whose.
         call: The user's command.
@@ -29,11 +31,23 @@ class HelpRequests:
 
     def __init__(self, node: CellNode, call: HelpCall, stopped: threading.Event) -> None:
         self._node, self._call, self._stopped = node, call, stopped
+        self._answered = threading.Event()
         self._requests = node.create_publisher(HelpRequest, 'help', LATCHED)
+
+    def answer(self) -> None:
+        """Note that a person has come: the same matter is worth a call of its own from now on."""
+        self._answered.set()
+
+    def take_answer(self) -> bool:
+        """Return whether a person has come since this was asked last."""
+        if not self._answered.is_set():
+            return False
+        self._answered.clear()
+        return True
 
     def tell(self, message: str) -> None:
         """Call for a person; an empty message: nobody is needed any more. Not from the executor's own thread."""
-        if message == self._call.message:
+        if message == self._call.message and not (message and self._answered.is_set()):
             return
         images = self._newest_images() if message else {}
         try:

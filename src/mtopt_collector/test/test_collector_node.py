@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.action import CancelResponse
+from rclpy.action.server import ServerGoalHandle
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.task import Future
+from std_srvs.srv import Trigger
+
+from mtopt_core.heartbeats import BLOCKED, PID
+from mtopt_msgs.action import ResetScene, RunPolicy
+from mtopt_msgs.msg import CollectorStatus, HelpRequest
+from mtopt_msgs.srv import SetEpisode
+from mtopt_node.calls import GoalServer
+from mtopt_node.qos import COMMANDS, LATCHED
+
+NODES = ('camera_ingestion', 'arm_controller', 'recorder', 'reset', 'policy')
+NEEDS_PERSON, ARM_FAILED = ResetScene.Result.NEEDS_PERSON, ResetScene.Result.ARM_FAILED
+START_TIMEOUT = 60.0
+
+
+class Robot:
+    """Plays the other nodes of a collector's robot: all give signs of life, no reset succeeds."""
+
+    def __init__(self, graph: Any, fault: int = ARM_FAILED, held: bool = False, **parameters: Any) -> None:
+        self.graph = graph
+        self.fault = fault
+        self.held = held
+        self.full_disk = ''
+        self.running = 0
+        self._release = Future()
+        group = ReentrantCallbackGroup()
+        self._servers = [
+            GoalServer(graph.node, kind, name, self._reset, callback_group=group, cancel_callback=self._cancel)
+            for kind, name in ((ResetScene, 'reset/scene'), (RunPolicy, 'policy/run'))
+        ]
+        graph.node.create_service(SetEpisode, 'recorder/set_episode', lambda _, response: response)
+        self._diagnostics = graph.node.create_publisher(DiagnosticArray, '/diagnostics', COMMANDS)
+        graph.node.create_timer(0.2, self._live)
+        self.calls = graph.listen(HelpRequest, 'help', LATCHED)
+        self.statuses = graph.listen(CollectorStatus, 'status', LATCHED)
+        graph.start(
+            'collector',
+            'mtopt_collector.collector_node',
+            data_folder=str(graph.folder),
+            grade_with='none',
+            silence=10.0,
+            **parameters,
+        )
+        graph.wait_until(lambda: self.statuses, START_TIMEOUT)
+        graph.connect()
+
+    def _live(self) -> None:
+        for name in NODES:
+            blocked = self.full_disk if name == 'recorder' else ''
+            values = [KeyValue(key=PID, value='1'), KeyValue(key=BLOCKED, value=blocked)]
+            status = DiagnosticStatus(name=f'/robot1/{name}', values=values)
+            self._diagnostics.publish(DiagnosticArray(status=[status]))
+
+    async def _reset(self, handle: ServerGoalHandle) -> ResetScene.Result:
+        self.running += 1
+        if self.held:
+            await self._release
+        self.running -= 1
+        handle.canceled() if handle.is_cancel_requested else handle.abort()
+        return ResetScene.Result(error_code=self.fault, error_msg='the gripper is stuck')
+
+    def _cancel(self, _: ServerGoalHandle) -> CancelResponse:
+        # Only once the cancel is noted: the goal that ends now says that it was cancelled.
+        self.graph.node.create_timer(0.1, self.release)
+        return CancelResponse.ACCEPT
+
+    def release(self) -> None:
+        """Let the reset that is held end."""
+        release, self._release = self._release, Future()
+        if self.running:
+            release.set_result(None)
+            self.graph._executor.wake()
+
+    def press(self, button: str) -> None:
+        assert self.graph.call(Trigger, f'collector/{button}', Trigger.Request()).success
+
+    def called(self, *needed: bool) -> None:
+        """Wait until persons were called and sent away so often."""
+        self.graph.wait_until(lambda: [call.needed for call in self.calls] == list(needed), START_TIMEOUT)
+
+    def until_state(self, state: int) -> None:
+        self.graph.wait_until(lambda: self.statuses[-1].state == state, START_TIMEOUT)
+
+
+def test_what_happens_again_after_a_person_has_come_calls_a_person_again(graph):
+    robot = Robot(graph, episodes=-1)
+    robot.called(True)
+    robot.press('resume')
+    robot.called(True, False, True)
+    assert '3 episodes failed in a row' in robot.calls[0].message
+    assert robot.calls[0].message == robot.calls[2].message
+
+
+def test_a_person_who_came_before_the_matter_happened_again_does_not_count_as_having_come(graph):
+    robot = Robot(graph, fault=NEEDS_PERSON, episodes=-1)
+    robot.called(True)
+    robot.held = True
+    robot.press('resume')
+    robot.called(True, False)
+    graph.wait_until(lambda: robot.running)
+    robot.press('resume')
+    robot.release()
+    robot.called(True, False, True)
+    time.sleep(1.0)
+    assert robot.calls[-1].needed
+    assert robot.statuses[-1].state == CollectorStatus.STATE_NEEDS_PERSON
+
+
+def test_a_robot_that_needs_a_person_still_does_after_it_had_to_wait_for_something_else(graph):
+    robot = Robot(graph, fault=NEEDS_PERSON, episodes=-1)
+    robot.called(True)
+    robot.full_disk = 'make room'
+    robot.until_state(CollectorStatus.STATE_WAITING)
+    robot.full_disk = ''
+    robot.until_state(CollectorStatus.STATE_NEEDS_PERSON)
+    assert 'the gripper is stuck' in robot.statuses[-1].message
+
+
+def test_every_wait_of_an_idle_robot_has_the_whole_patience_and_its_call_ends_with_it(graph):
+    patience = 4.0
+    robot = Robot(graph, episodes=0, patience=patience)
+    robot.until_state(CollectorStatus.STATE_IDLE)
+    for _ in range(2):
+        robot.full_disk = 'make room'
+        robot.until_state(CollectorStatus.STATE_WAITING)
+        time.sleep(0.6 * patience)
+        assert not robot.calls
+        robot.full_disk = ''
+        robot.until_state(CollectorStatus.STATE_IDLE)
+        time.sleep(0.5 * patience)
+    robot.full_disk = 'make room'
+    robot.called(True)
+    robot.full_disk = ''
+    robot.called(True, False)
