@@ -36,6 +36,7 @@ from mtopt_collector.help_requests_node import HelpRequests
 from mtopt_collector.practice import Practice, TaskPractice
 from mtopt_collector.robot_client_node import RobotClientNode
 from mtopt_collector.scheduler import Scheduler
+from mtopt_core.errors import MtoptError
 from mtopt_core.label_store import DEFAULT_SOURCES, DETECTOR, HUMAN, SIMULATOR
 from mtopt_core.paths import DataFolder
 from mtopt_core.tasks import load_tasks
@@ -50,10 +51,15 @@ from mtopt_policy.policies import NAMES
 
 PAUSE_AFTER_FAILURE = 1.0
 STOP_TIMEOUT = 2.0
+ENDING = 0.5  # s that an idle collection may take to end
 IDLE_PERIOD = 0.1
 SETTLING = 0.5
 UNATTENDED_PERIOD = 5.0
 EVERLASTING = -1
+
+
+class StillEndingError(MtoptError):
+    """What an activation before has begun has not ended yet."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +99,11 @@ class CollectorNode(RobotClientNode):
     def __init__(self) -> None:
         super().__init__()
         self._thread: threading.Thread | None = None
+        self._stopped = threading.Event()
 
     def configure(self) -> None:
         """Find the other nodes and offer the action."""
+        self._await_the_end()
         super().configure()
         self._data = DataFolder(Path(self.value('data_folder')))
         self._data.root.mkdir(parents=True, exist_ok=True)
@@ -129,7 +137,6 @@ class CollectorNode(RobotClientNode):
         self._left = self.value('episodes')
         self._paused = self._skipping = False
         self._state = State.IDLE
-        self._stopped = threading.Event()
         self._requests: queue.Queue[Request] = queue.Queue(maxsize=1)
         self._running: Request | None = None
         self._image_age: float | None = None
@@ -153,7 +160,12 @@ class CollectorNode(RobotClientNode):
         )
 
     def activate(self) -> None:
-        """Start collecting in a thread of its own; what a collector that died before has begun is cancelled."""
+        """Start collecting in a thread of its own; what a collector that died before has begun is cancelled.
+
+        Raises:
+            StillEndingError: The thread of the activation before has not ended.
+        """
+        self._await_the_end()
         super().activate()
         self._announce(State.IDLE, '', '', '')
         self._stopped.clear()
@@ -173,7 +185,19 @@ class CollectorNode(RobotClientNode):
             self._collection.close()
             if self._practice is not None:
                 self._practice.close()
-            self._thread = None
+            if not self._thread.is_alive():
+                self._thread = None
+
+    def _await_the_end(self) -> None:
+        """See that no thread of an activation before collects: an arm obeys one at a time.
+
+        It is not waited for long. An episode is ended by the answers of other nodes, which come by the very executor
+        that carries out the transition.
+        """
+        if self._thread is not None:
+            self._thread.join(ENDING)
+            if self._thread.is_alive():
+                raise StillEndingError('the running episode is still being ended; try again in a moment')
 
     def cancelled(self) -> bool:
         """Return whether the node was stopped, the running episode skipped or its goal cancelled."""

@@ -4,6 +4,8 @@ import time
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from rclpy.action import CancelResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.callback_groups import ReentrantCallbackGroup
@@ -83,6 +85,10 @@ class Robot:
     def press(self, button: str) -> None:
         assert self.graph.call(Trigger, f'collector/{button}', Trigger.Request()).success
 
+    def change(self, transition: int) -> bool:
+        request = ChangeState.Request(transition=Transition(id=transition))
+        return bool(self.graph.call(ChangeState, 'collector/change_state', request).success)
+
     def called(self, *needed: bool) -> None:
         """Wait until persons were called and sent away so often."""
         self.graph.wait_until(lambda: [call.needed for call in self.calls] == list(needed), START_TIMEOUT)
@@ -141,3 +147,15 @@ def test_every_wait_of_an_idle_robot_has_the_whole_patience_and_its_call_ends_wi
     robot.called(True)
     robot.full_disk = ''
     robot.called(True, False)
+
+
+def test_a_collector_whose_episode_is_still_being_ended_is_not_activated(graph):
+    robot = Robot(graph, held=True, episodes=-1)
+    graph.wait_until(lambda: robot.running)
+    assert robot.change(Transition.TRANSITION_DEACTIVATE)
+    assert not robot.change(Transition.TRANSITION_ACTIVATE)
+    assert 'still being ended; try again' in graph.log('collector')
+    graph.wait_until(lambda: not robot.running)
+    graph.wait_until(lambda: robot.change(Transition.TRANSITION_ACTIVATE))
+    graph.wait_until(lambda: robot.running)
+    assert robot.running == 1

@@ -3,6 +3,8 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 import rclpy
@@ -48,6 +50,16 @@ def test_a_node_can_be_cleaned_up_and_configured_again(start, kind):
             assert transition() == TransitionCallbackReturn.SUCCESS
         assert len(node._entities()) == bare
     assert sizes[0] == sizes[1] > bare
+
+
+def test_a_collector_that_is_activated_again_at_once_collects_in_one_thread(start):
+    node = start(CollectorNode, '-r', '__ns:=/robot1', '-p', 'episodes:=-1')
+    transitions = (node.trigger_configure, node.trigger_activate, node.trigger_deactivate, node.trigger_activate)
+    assert {transition() for transition in transitions} == {TransitionCallbackReturn.SUCCESS}
+    time.sleep(0.5)
+    assert [thread.name for thread in threading.enumerate()].count('collection') == 1
+    for transition in (node.trigger_deactivate, node.trigger_cleanup):
+        assert transition() == TransitionCallbackReturn.SUCCESS
 
 
 @pytest.mark.parametrize('kind', NODES)
