@@ -1,8 +1,9 @@
 """Decides which actions and moves reach the arm, and as which trajectories.
 
 Every trajectory is at most one step long and ends at rest, so holding when commands stop means sending nothing:
-whichever node dies, the arm stands still within one step. Longer moves are cut into parts, sent one by one. The limits
-are the step planner's, and checked once more before anything is sent; time and order are checked here.
+whichever node dies during an episode, the arm stands still within one step. Longer moves, between episodes, are cut
+into parts, sent one by one. The limits are the step planner's, and checked once more before anything is sent; time and
+order are checked here.
 """
 
 from __future__ import annotations

@@ -375,7 +375,11 @@ class CollectorNode(RobotClientNode):
         """Note the episode's cadence and publish its outcomes; the detector publishes its own."""
         self._failing_since = 0.0
         self._help.tell('')
-        append_cadence(self._data, collected, self._image_age, self.cell.step.duration)
+        try:
+            append_cadence(self._data, collected, self._image_age, self.cell.step.duration)
+        except OSError as error:
+            # It is only statistics; the episode is kept, and its outcomes must be told.
+            self.report(WARN, f'the cadence of {collected.info.episode_id} was not noted: {error}')
         outcomes = outcomes_to_message(
             collected.outcomes, self.get_clock().now().nanoseconds, collected.info.episode_id, collected.source
         )

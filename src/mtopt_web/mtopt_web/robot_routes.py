@@ -37,7 +37,7 @@ class Collected:
         """Return the growth of the data and the cadence of every robot.
 
         Raises:
-            MtoptError: An index or the file of cadences is damaged.
+            MtoptError: An index is damaged.
         """
         # Those who ask meanwhile wait for the one look.
         with self._looking:
