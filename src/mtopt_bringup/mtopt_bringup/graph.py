@@ -144,7 +144,8 @@ def _servers(namespace: str, robots: Mapping[str, GraphOptions]) -> list[NodeSpe
     policy = {**tasks, 'cell_file': options.cell_file, 'checkpoints': str(options.checkpoints / 'policy')}
     if namespace == MACHINE:
         detector['robots'] = policy['robots'] = list(robots)
-        policy['cell_files'] = [own.cell_file or str(shipped('config', 'cell.yaml')) for own in robots.values()]
+        of_all = options.cell_file or str(shipped('config', 'cell.yaml'))
+        policy['cell_files'] = [own.cell_file or of_all for own in robots.values()]
     place = f'/{namespace}'
     return [
         NodeSpec('mtopt_success_detector', 'detector_node', 'success_detector', place, detector, spare=options.spares),

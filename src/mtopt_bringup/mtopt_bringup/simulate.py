@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TextIO
 
 import numpy as np
 import typer
@@ -73,15 +73,11 @@ class Series:
         return int(match[1]) if match else None
 
     @contextmanager
-    def locked(self, folder: Path, settings: Mapping[str, object]) -> Iterator[None]:
-        """Keep other processes, and other settings, from simulating the series into the same folder.
-
-        Args:
-            folder: The data folder; its lock file says with which settings the series was begun.
-            settings: What the episodes depend on, by the names of the command's options.
+    def locked(self, folder: Path) -> Iterator[TextIO]:
+        """Keep other processes from simulating the series into the same folder; yield the lock's file.
 
         Raises:
-            ConfigurationError: Another process does, or the series was begun with other settings.
+            ConfigurationError: Another one does.
         """
         with (folder / f'{self.policy}-{self.seed}.lock').open('a+') as lock:
             try:
@@ -91,20 +87,32 @@ class Series:
                     f'another `mtopt simulate` writes the {self.policy} series of seed {self.seed} to {folder}; '
                     'wait for it, or give this one another --seed'
                 ) from None
-            lock.seek(0)
-            text = lock.read()
-            # Empty at first, or where a crash came in between.
-            begun = json.loads(text) if text.endswith('}') else settings
-            if other := [f'--{name} {value}' for name, value in begun.items() if settings.get(name) != value]:
-                raise ConfigurationError(
-                    f'the {self.policy} series of seed {self.seed} in {folder} was begun with {", ".join(other)}; go '
-                    'on with that, or give this one another --seed'
-                )
-            if begun is settings:
-                lock.truncate(0)
-                json.dump(settings, lock)
-                lock.flush()
-            yield
+            yield lock
+
+    def go_on(self, lock: TextIO, settings: Mapping[str, object]) -> None:
+        """See that the series goes on with the settings it was begun with, which its lock's file says.
+
+        Args:
+            lock: From `locked`.
+            settings: What the episodes depend on, by what it is called.
+
+        Raises:
+            ConfigurationError: It was begun with others.
+        """
+        lock.seek(0)
+        text = lock.read()
+        # Empty at first, or where a crash came in between.
+        begun = json.loads(text) if text.endswith('}') else settings
+        if other := [(name, value) for name, value in begun.items() if settings.get(name) != value]:
+            said = (f'without {name}' if value is None else f'with {name} {value}' for name, value in other)
+            raise ConfigurationError(
+                f'the {self.policy} series of seed {self.seed} was begun {", ".join(said)} ({lock.name} says so); '
+                'go on like that, or give this one another --seed'
+            )
+        if begun is settings:
+            lock.truncate(0)
+            json.dump(settings, lock)
+            lock.flush()
 
 
 def simulate(
@@ -146,8 +154,9 @@ def simulate(
     """Simulate episodes without ROS on all cores.
 
     Same cell, same policies, same bags as through the graph, many times faster. A place episode starts with an object
-    in the hand. Ctrl-C stops after the running episodes; the same command goes on from there. An episode whose physics
-    diverge at every try leaves a line in `diverged.txt` instead of a bag.
+    in the hand. Ctrl-C stops after the running episodes; the same command goes on from there, with the same checkpoint:
+    name it where a newer one may be exported meanwhile. An episode whose physics diverge at every try leaves a line in
+    `diverged.txt` instead of a bag.
     """
     known, data = load_tasks(tasks_file), DataFolder(out)
     series = Series(policy, seed, TaskMixture.parse(tasks, known))
@@ -166,21 +175,25 @@ def simulate(
     data.bags.mkdir(parents=True, exist_ok=True)
     console = Console()
     settings = {
-        'tasks': tasks,
-        'checkpoint': workplace.checkpoints[LEARNED].name if checkpoint else None,
-        'image-size': image_size,
-        'aim': aim,
-        'exploration': exploration,
-        'setting': setting,
-        'sim': sim,
-        'looks': looks,
+        '--tasks': tasks,
+        'the tasks': ', '.join(known.names),
+        '--checkpoint': workplace.checkpoints[LEARNED].name if checkpoint else None,
+        '--image-size': image_size,
+        '--aim': aim,
+        '--exploration': exploration,
+        '--setting': setting,
+        '--sim': sim,
+        '--looks': looks,
     }
-    with series.locked(out, settings), Interruption() as interruption:
+    with series.locked(out) as lock, Interruption() as interruption:
         store = LabelStore(data)
         done = _simulated_before(series, data, store)
         if done:
             console.print(f'{len(done)} episodes of this series were simulated before')
-        jobs = (series.job(number) for number in range(episodes) if number not in done)
+        missing = [number for number in range(episodes) if number not in done]
+        if missing:
+            series.go_on(lock, settings)
+        jobs = map(series.job, missing)
         wanted = takewhile(lambda _: not interruption.requested, jobs)
         with _Display(known, episodes, len(done), console) as display:
             for results in _batches(run_jobs(workplace, wanted, workers or os.cpu_count() or 1), display):

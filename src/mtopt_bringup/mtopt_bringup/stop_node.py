@@ -8,22 +8,26 @@ from typing import Annotated
 
 import rclpy
 import typer
-from rclpy.duration import Duration
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 from mtopt_bringup.plain_node import plain_node
 from mtopt_core.errors import MtoptError
-from mtopt_node.qos import COMMANDS
+from mtopt_core.heartbeats import BLOCKED
+from mtopt_node.qos import COMMANDS, EVENTS
 
 DISCOVERY = 5.0
 """s in which an arm controller must be found."""
 SETTLE = 1.0
 """s in which no more of them is, once the first has been."""
 ANSWER = 5.0
-"""s in which a message must have arrived, or a call be answered."""
+"""s in which an arm controller must say that it is stopped, or that it is released."""
+AGAIN = 0.1
+"""s after which the message is sent again: one that is sent before its way is laid is lost."""
 NAP = 0.02
+_CONTROLLER = 'arm_controller'
 
 
 class StopError(MtoptError):
@@ -53,26 +57,42 @@ def stop(
 
 
 def _engaged(node: Node, robot: str) -> list[str]:
-    """Engage the stop and return the robots whose arm controllers have got the message.
+    """Engage the stop and return the robots whose arm controllers say that they are stopped.
 
     Raises:
-        StopError: None listens, or one did not acknowledge it.
+        StopError: None listens, or one does not say so.
     """
     topic = f'/{robot}/emergency_stop' if robot else '/emergency_stop'
     publisher = node.create_publisher(Bool, topic, COMMANDS)
-    publisher.publish(Bool(data=True))
-    count, since, deadline = 0, time.monotonic(), time.monotonic() + DISCOVERY
-    # What is found late gets a message of its own; one more does no harm.
-    while time.monotonic() < deadline and not (count and (robot or time.monotonic() - since > SETTLE)):
-        if (now := publisher.get_subscription_count()) != count:
-            count, since = now, time.monotonic()
+    stopped: set[str] = set()
+
+    def hear(array: DiagnosticArray) -> None:
+        for status in array.status:
+            namespace, _, name = status.name.rpartition('/')
+            blocked = next((one.value for one in status.values if one.key == BLOCKED), '')
+            if name == _CONTROLLER and 'emergency stop' in blocked:
+                stopped.add(namespace.strip('/'))
+
+    node.create_subscription(DiagnosticArray, '/diagnostics', hear, EVENTS)
+    found: set[str] = set()
+    start = since = sent = time.monotonic()
+    while (now := time.monotonic()) < start + DISCOVERY + (ANSWER if found else 0.0):
+        if now - sent > AGAIN:
             publisher.publish(Bool(data=True))
-        time.sleep(NAP)
-    if not count:
+            sent = now
+        rclpy.spin_once(node, timeout_sec=NAP)
+        there = {
+            info.node_namespace.strip('/')
+            for info in node.get_subscriptions_info_by_topic(topic)
+            if info.node_name == _CONTROLLER
+        }
+        if there - found:
+            found, since = found | there, now
+        if found and found <= stopped and (robot or now - since > SETTLE):
+            return sorted(found)
+    if not found:
         raise StopError(f'no arm controller listens to {topic}: nothing was stopped. PRESS THE HARDWARE STOP')
-    if not publisher.wait_for_all_acked(Duration(seconds=ANSWER)):
-        raise StopError(f'an arm controller that listens to {topic} does not answer. PRESS THE HARDWARE STOP')
-    return sorted(info.node_namespace.strip('/') for info in node.get_subscriptions_info_by_topic(topic))
+    raise StopError(f'{", ".join(sorted(found - stopped))} did not say that it is stopped. PRESS THE HARDWARE STOP')
 
 
 def _released(node: Node, robot: str) -> str:
@@ -81,7 +101,7 @@ def _released(node: Node, robot: str) -> str:
     Raises:
         StopError: It is not there, or refuses.
     """
-    client = node.create_client(Trigger, f'/{robot}/arm_controller/reset_emergency_stop')
+    client = node.create_client(Trigger, f'/{robot}/{_CONTROLLER}/reset_emergency_stop')
     if not _within(DISCOVERY, client.service_is_ready):
         raise StopError(
             f'there is no arm controller of {robot}: {client.srv_name} was not found within {DISCOVERY:g} s'

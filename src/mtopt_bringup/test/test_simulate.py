@@ -120,7 +120,7 @@ def test_a_series_does_not_try_an_episode_again_whose_physics_diverged_at_every_
 
 
 def test_two_processes_do_not_write_the_same_series_to_one_folder(tmp_path):
-    with Series('scripted', 0, TaskMixture.parse('lift-any', load_tasks())).locked(tmp_path, {}):
+    with Series('scripted', 0, TaskMixture.parse('lift-any', load_tasks())).locked(tmp_path):
         with pytest.raises(ConfigurationError, match='another `mtopt simulate` writes the scripted series of seed 0'):
             run(tmp_path, 1)
         run(tmp_path, 1, seed=1)
@@ -129,8 +129,11 @@ def test_two_processes_do_not_write_the_same_series_to_one_folder(tmp_path):
 
 def test_a_series_does_not_go_on_with_other_settings(tmp_path):
     run(tmp_path, 1, aim=0.01)
-    with pytest.raises(ConfigurationError, match=r'scripted series of seed 0 .* was begun with --aim 0\.01'):
+    with pytest.raises(ConfigurationError, match=r'scripted series of seed 0 was begun with --aim 0\.01'):
         run(tmp_path, 2, aim=0.02)
+    with pytest.raises(ConfigurationError, match=r'was begun without --checkpoint|with --aim 0\.01'):
+        run(tmp_path, 2)
+    run(tmp_path, 1, aim=0.02)  # there is nothing left to do
     run(tmp_path, 2, aim=0.01)
     run(tmp_path, 1, aim=0.02, seed=1)
     assert len(episode_ids(DataFolder(tmp_path).bags)) == 3

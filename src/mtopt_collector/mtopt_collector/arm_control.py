@@ -243,7 +243,9 @@ class ArmControl:
         if self._fingers == 0:
             fingers = _held(self._planner.gripper(closed=True), self._longest)
         else:
-            fingers = Trajectory.at_rest([self._longest], np.array([[min(reading.gripper_width / 2, self._fingers)]]))
+            # A driver's zero may be a little off; beyond their travel they are not sent.
+            here = np.clip(reading.gripper_width / 2, 0.0, self._fingers)
+            fingers = Trajectory.at_rest([self._longest], np.array([[here]]))
         return self._command(reading, arm, fingers, now)
 
     def _ready(self, now: float) -> JointReading:

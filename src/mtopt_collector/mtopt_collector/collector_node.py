@@ -340,14 +340,17 @@ class CollectorNode(RobotClientNode):
     def _collect_unasked(self) -> None:
         self._skipping = False
         try:
-            self._keep(self._collection.next(self.value('policy')))
+            collected = self._collection.next(self.value('policy'))
+            noted = self._note(collected)
+            self._keep(collected)
         except CollectionError as error:
             self.report(WARN, str(error))
             self._failing_since = self._failing_since or self.now
             self._call_in_the_end(str(error), self._failing_since)
             self._stopped.wait(PAUSE_AFTER_FAILURE)
         else:
-            self._left -= self._left > 0
+            # Whoever waits for so many counts those that were noted.
+            self._left -= noted and self._left > 0
 
     def _answer(self, request: Request) -> None:
         """Collect the episode of a goal and complete its future."""
@@ -359,6 +362,7 @@ class CollectorNode(RobotClientNode):
                 collected = self._collection.requested(goal.task, policy, seed)
             else:
                 collected = self._collection.next(policy, seed)
+            self._note(collected)
             result.outcomes = self._keep(collected)
             result.episode_id, result.task = collected.info.episode_id, collected.info.task
             result.bag_path = str(collected.recorded.path)
@@ -371,15 +375,19 @@ class CollectorNode(RobotClientNode):
         request.result.set_result(result)
         executor.wake()
 
-    def _keep(self, collected: Collected) -> msg.TaskOutcomes:
-        """Note the episode's cadence and publish its outcomes; the detector publishes its own."""
-        self._failing_since = 0.0
-        self._help.tell('')
+    def _note(self, collected: Collected) -> bool:
+        """Note the episode's cadence; return whether there was room for it. The episode itself is kept anyway."""
         try:
             append_cadence(self._data, collected, self._image_age, self.cell.step.duration)
         except OSError as error:
-            # It is only statistics; the episode is kept, and its outcomes must be told.
-            self.report(WARN, f'the cadence of {collected.info.episode_id} was not noted: {error}')
+            self.get_logger().warning(f'the cadence of {collected.info.episode_id} was not noted: {error}')
+            return False
+        return True
+
+    def _keep(self, collected: Collected) -> msg.TaskOutcomes:
+        """Publish the episode's outcomes; the detector publishes its own."""
+        self._failing_since = 0.0
+        self._help.tell('')
         outcomes = outcomes_to_message(
             collected.outcomes, self.get_clock().now().nanoseconds, collected.info.episode_id, collected.source
         )

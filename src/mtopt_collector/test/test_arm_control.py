@@ -197,7 +197,9 @@ def test_a_moving_arm_is_held_where_it_was_last_seen_and_a_resting_one_is_left_a
     assert control.hold(now=0.8) is None
 
 
-@pytest.mark.parametrize(('opens', 'width', 'held'), [(True, 0.04, 0.02), (True, 0.09, 0.04), (False, 0.04, 0.0)])
+@pytest.mark.parametrize(
+    ('opens', 'width', 'held'), [(True, 0.04, 0.02), (True, 0.09, 0.04), (True, -0.0004, 0.0), (False, 0.04, 0.0)]
+)
 def test_fingers_that_open_are_held_where_they_are_and_a_grasp_is_kept(control, opens, width, held):
     control.read(reading(SECOND, closed=opens), now=0.0)
     control.decide(decision(SECOND, open_gripper=opens, close_gripper=not opens), now=0.0)

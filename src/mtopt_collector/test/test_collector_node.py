@@ -72,7 +72,7 @@ class Robot:
 
     def _cancel(self, _: ServerGoalHandle) -> CancelResponse:
         # Only once the cancel is noted: the goal that ends now says that it was cancelled.
-        self.graph.node.create_timer(0.1, self.release)
+        timer = self.graph.node.create_timer(0.1, lambda: (timer.cancel(), self.release()))
         return CancelResponse.ACCEPT
 
     def release(self) -> None:
@@ -132,7 +132,7 @@ def test_a_robot_that_needs_a_person_still_does_after_it_had_to_wait_for_somethi
 
 
 def test_every_wait_of_an_idle_robot_has_the_whole_patience_and_its_call_ends_with_it(graph):
-    patience = 4.0
+    patience = 8.0
     robot = Robot(graph, episodes=0, patience=patience)
     robot.until_state(CollectorStatus.STATE_IDLE)
     for _ in range(2):

@@ -11,6 +11,7 @@ import os
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -108,7 +109,10 @@ def free_version(step: int, *folders: Path) -> str:
     try:
         after = datetime.strptime(newest.partition('_')[0], _TIME) + timedelta(seconds=1)
     except ValueError:
-        # It was named by hand.
+        # It was named by hand. Names tell seconds, so that a free one may take as long.
+        while any((folder / version).exists() for folder in folders):
+            time.sleep(0.1)
+            version = new_version(step)
         return version
     return f'{after:{_TIME}}_{step:06d}'
 

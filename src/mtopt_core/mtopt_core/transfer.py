@@ -210,8 +210,8 @@ class Sender:
             sync_folder(target.parent)
             fetched.append(target)
         for folder in arriving.glob('[!.]*'):
-            # The mailbox has the newest of each kind alone.
-            _remove(sorted(folder.glob('[!.]*'))[:-1])
+            # The mailbox has one of each kind, what came last; without that it would come again.
+            _remove(sorted(folder.glob('[!.]*'), key=lambda path: path.stat().st_ctime_ns)[:-1])
             _remove(sorted(path.parent for path in (models / folder.name).glob(f'[!.]*/{_FETCHED}'))[:-FETCHED_KEPT])
         return fetched
 

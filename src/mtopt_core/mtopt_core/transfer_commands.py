@@ -52,12 +52,16 @@ def send(
     """
     sender = Sender(DataFolder(data), carrier_to(to))
 
+    def free() -> int:
+        return sender.free(free_after * 3600) if free_after >= 0 else 0
+
     def once() -> tuple[str, bool]:
-        # First, for it may make the room that the rest needs.
-        freed = sender.free(free_after * 3600) if free_after >= 0 else 0
+        # First too, for it may make the room that the rest needs.
+        freed = free()
         with progress_bar('sending') as report:
             sent = sender.round(report)
         fetched = sender.fetch_models(models or data / 'models')
+        freed += free()
         told = f'{sent.acknowledged} of {sent.bags} bags acknowledged'
         for text, number in (('sent', sent.pushed), ('wait for their grading', sent.waiting), ('deleted here', freed)):
             told += f', {number} {text}' if number else ''

@@ -145,11 +145,13 @@ class RobotWatch:
 
     def _told(self, name: str, one: _Robot, now: float) -> dict[str, Any]:
         status = one.status
+        silent = self._is_silent(f'/{name}/collector', now)
+        needs = status.message if status and status.state == 'needs a person' else ''
         seen = min(HOUR, now - one.since)
         recent = sum(now - end < HOUR for end in one.ends)
         return {
             'robot': name,
-            'state': status.state if status and not self._is_silent(f'/{name}/collector', now) else 'silent',
+            'state': 'silent' if silent or status is None else status.state,
             'task': status.task if status else '',
             'policy': status.policy if status else '',
             'exploration': status.exploration if status else 0.0,
@@ -159,7 +161,7 @@ class RobotWatch:
             'message': status.message if status else '',
             'per_hour': recent * HOUR / seen if recent and seen > 0 else None,
             'q': one.decisions,
-            'help': one.help or (status.message if status and status.state == 'needs a person' else ''),
+            'help': '' if silent else one.help or needs,
             'pictures': len(one.pictures),
             'faults': self._faults_of(name, now),
         }
