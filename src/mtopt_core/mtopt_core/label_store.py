@@ -34,7 +34,7 @@ from mtopt_core.outcome_query import counting_outcomes, episodes_graded_by
 from mtopt_core.outcome_rows import GradedEpisodes, insert_gradings, insert_verdicts
 from mtopt_core.paths import DataFolder
 from mtopt_core.task_renames import append_rename, read_renames, rename_outcomes
-from mtopt_core.verdict_query import NOT_JUDGED, read_verdicts
+from mtopt_core.verdict_query import read_counting_verdicts, read_verdicts
 
 HUMAN, DETECTOR, SIMULATOR = 'human', 'detector', 'simulator'
 SOURCES = (HUMAN, DETECTOR, SIMULATOR)
@@ -244,15 +244,9 @@ class LabelStore:
         Raises:
             LabelError: As for `outcomes`.
         """
-        places = {episode_id.encode(): place for place, episode_id in enumerate(episode_ids)}
-        counting = np.full((len(episode_ids), len(tasks)), NOT_JUDGED, np.int8)
-        # The source that counts most comes last and replaces the others' verdicts.
-        for source in reversed(sources):
-            ids, verdicts = self.verdicts(source, tasks)
-            found = np.array([places.get(episode_id, -1) for episode_id in ids.tolist()], int)
-            known, verdicts = found[found >= 0], verdicts[found >= 0]
-            counting[known] = np.where(verdicts == NOT_JUDGED, counting[known], verdicts)
-        return counting
+        _check_sources(sources)
+        with self._database.reading() as database:
+            return read_counting_verdicts(database, sources, tasks, episode_ids)
 
     def add_verdicts(self, model_version: str, tasks: Sequence[str], graded: GradedEpisodes) -> None:
         """Store a detector's verdicts of many episodes, a hundred thousand rows a second.
