@@ -39,7 +39,7 @@ from mtopt_bringup.run_node import StatusListener
 from mtopt_bringup.supervisor import Supervisor, silences
 from mtopt_core.catalogue import Catalogue
 from mtopt_core.configuration import CAMERAS, load_cell
-from mtopt_core.environment import prepare
+from mtopt_core.environment import free_domain, prepare
 from mtopt_core.episode_bag import read_episode
 from mtopt_core.errors import BagError
 from mtopt_core.paths import DataFolder, shipped
@@ -94,7 +94,7 @@ def main(
     keep: Annotated[Path | None, typer.Option(help="Folder for the nodes' logs; thrown away by default.")] = None,
 ) -> None:
     """Let faults happen and print how collection came back."""
-    os.environ.setdefault('ROS_DOMAIN_ID', str(os.getpid() % 100 + 1))
+    os.environ.setdefault('ROS_DOMAIN_ID', str(free_domain()))
     prepare()
     with tempfile.TemporaryDirectory() as folder, small_disk(Path(folder, 'data')) as mounted:
         data, models = DataFolder(Path(folder, 'data')), Path(folder, 'models')

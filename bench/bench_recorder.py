@@ -27,7 +27,7 @@ from rich.table import Table
 from sensor_msgs.msg import CompressedImage, JointState
 
 from mtopt_core.bag import BagReader
-from mtopt_core.environment import prepare
+from mtopt_core.environment import free_domain, prepare
 from mtopt_core.episode import EpisodeInfo, Termination
 from mtopt_core.images import encode_jpeg
 from mtopt_msgs import msg
@@ -87,7 +87,7 @@ def cpu_seconds(pid: int) -> float:
 def main(seconds: Annotated[float, typer.Option(help='How long to record.')] = 300.0) -> None:
     """Measure how many messages a recorder loses, and what it costs."""
     prepare()
-    os.environ.setdefault('ROS_DOMAIN_ID', str(os.getpid() % 200 + 1))
+    os.environ.setdefault('ROS_DOMAIN_ID', str(free_domain()))
     with tempfile.TemporaryDirectory() as data:
         arguments = ['--ros-args', '-r', f'__ns:=/{ROBOT}', '-p', f'data_folder:={data}']
         recorder = subprocess.Popen([sys.executable, '-m', 'mtopt_collector.recorder_node', *arguments])

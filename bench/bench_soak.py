@@ -10,7 +10,6 @@ those of the project's issue on continuous collection; a missed one is printed a
 from __future__ import annotations
 
 import os
-import random
 import re
 import shutil
 import subprocess
@@ -33,6 +32,7 @@ from mtopt_bringup.run_node import StatusListener, cadence_table
 from mtopt_bringup.supervisor import Supervisor, silences
 from mtopt_core.bag import partial_bags
 from mtopt_core.cadence import by_robot, read_cadence, summarise
+from mtopt_core.environment import free_domain
 from mtopt_core.episode_bag import episode_ids
 from mtopt_core.paths import DataFolder, shipped
 from mtopt_core.shared_memory import SHARED_MEMORY
@@ -78,7 +78,7 @@ def main(
 ) -> None:
     """Run the soak and print its figures."""
     console = Console()
-    os.environ.setdefault('ROS_DOMAIN_ID', str(random.randint(1, 101)))
+    os.environ.setdefault('ROS_DOMAIN_ID', str(free_domain()))
     if episode_ids(DataFolder(data).bags):
         raise typer.BadParameter(f'{data} holds episodes already; name another folder', param_hint='--data')
     _prepare(data, models)

@@ -30,7 +30,7 @@ from rich.table import Table
 
 from mtopt_bringup.graph import GraphOptions, NodeSpec, Simulator, graph
 from mtopt_bringup.launcher import Launcher
-from mtopt_core.environment import prepare
+from mtopt_core.environment import free_domain, prepare
 from mtopt_core.shared_memory import SHARED_MEMORY
 
 UP = (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE)
@@ -109,7 +109,7 @@ def main(
     patience: Annotated[float, typer.Option(help='s a transition may take.')] = 30.0,
 ) -> None:
     """Start and stop the graph and print what its processes hold."""
-    os.environ.setdefault('ROS_DOMAIN_ID', str(os.getpid() % 100 + 1))
+    os.environ.setdefault('ROS_DOMAIN_ID', str(free_domain()))
     prepare()
     with tempfile.TemporaryDirectory() as folder:
         options = GraphOptions(

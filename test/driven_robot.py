@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from mtopt_core.configuration import CAMERAS
 from mtopt_core.description.cell_table import CELL
+from mtopt_core.environment import free_domain
 from mtopt_core.messages import stamp_of
 from mtopt_core.trajectory import Trajectory
 from mtopt_msgs.msg import EpisodeInfo, TaskOutcomes
@@ -37,7 +37,7 @@ class Robot:
     """
 
     def __init__(self, *parameters: str, patience: float = 20.0) -> None:
-        domain = random.randint(1, 101)
+        domain = free_domain()
         self._patience = patience
         command = [sys.executable, '-m', 'mtopt_sim.simulator_node', '--ros-args', '-r', '__ns:=/robot1']
         for parameter in ('image_size:=32', *parameters):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import subprocess
 import threading
 import time
@@ -19,6 +18,7 @@ from std_srvs.srv import Trigger
 
 from mtopt_bringup.graph import GraphOptions, Simulator, graph
 from mtopt_bringup.launcher import Launcher
+from mtopt_core.environment import free_domain
 from mtopt_core.paths import DataFolder
 from mtopt_msgs.action import CollectEpisode
 from mtopt_msgs.msg import Action, CollectorStatus
@@ -34,7 +34,7 @@ class RunningCell:
 
     def __init__(self, data: Path, episodes: int = 0, simulator: Simulator = Simulator.MUJOCO, **options: Any) -> None:
         self.data = DataFolder(data)
-        self._domain = random.randint(1, 101)
+        self._domain = free_domain()
         specs = graph(
             GraphOptions(
                 simulator=simulator, data=data, episodes=episodes, grade_with='simulator', image_size=48, **options

@@ -10,8 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
+import rclpy
+from rclpy.context import Context
 
-from mtopt_core.environment import variables
+from mtopt_core.environment import DOMAINS, free_domain, variables
 from mtopt_core.shared_memory import SHARED_MEMORY, remove_stale_segments
 
 SIDE = 472
@@ -201,3 +203,16 @@ print(telemetry_utils.tm.__name__)
 """
     printed = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, check=True).stdout
     assert printed == 'openvino.tools.ovc.telemetry_stub\n'
+
+
+def test_a_domain_somebody_is_in_is_not_drawn():
+    domain = free_domain()
+    assert domain in {free_domain() for _ in range(20 * len(DOMAINS))}
+    context = Context()
+    rclpy.init(context=context, domain_id=domain)
+    node = rclpy.create_node('somebody', context=context)
+    try:
+        assert domain not in {free_domain() for _ in range(20 * len(DOMAINS))}
+    finally:
+        node.destroy_node()
+        context.try_shutdown()

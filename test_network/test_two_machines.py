@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import shutil
 import sys
 import time
@@ -19,6 +18,7 @@ from typing import Any
 import pytest
 from machines import Machine, Road
 
+from mtopt_core.environment import free_domain
 from mtopt_core.episode_bag import episode_ids, read_episode
 
 DELAY, LOSS = 0.02, 0.01
@@ -37,7 +37,7 @@ class Site:
         self.robot = Machine(self.robot_data, [self.trainer_data])
         self.trainer = Machine(self.trainer_data, [self.robot_data])
         self.road = Road(folder / 'road', self.robot, self.trainer, DELAY, LOSS)
-        domain = str(random.randint(1, 101))
+        domain = str(free_domain())
         here = {'ROS_DOMAIN_ID': domain, 'MTOPT_PEERS': '10.77.0.2'}
         there = {'ROS_DOMAIN_ID': domain, 'MTOPT_PEERS': '10.77.0.1'}
         for variable in ('FASTRTPS_DEFAULT_PROFILES_FILE', 'ROS_STATIC_PEERS', 'ROS_AUTOMATIC_DISCOVERY_RANGE'):

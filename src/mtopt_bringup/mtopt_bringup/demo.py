@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +16,11 @@ from mtopt_bringup.report import write_report
 from mtopt_bringup.stages import Stage, State, carry_out
 from mtopt_core.cadence import read_cadence
 from mtopt_core.checkpoint import newest_checkpoint
+from mtopt_core.environment import free_domain
 from mtopt_core.errors import ConfigurationError
 from mtopt_core.paths import DataFolder, shipped
 from mtopt_core.tasks import load_tasks
 from mtopt_sim.simulators import SimulatorName
-
-HIGHEST_DOMAIN_ID = 101  # above, DDS's ports meet those the system hands out
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ def demo(
     )
     console = Console()
     # Another graph on this machine must not hear this one.
-    os.environ.setdefault('ROS_DOMAIN_ID', str(random.randint(1, HIGHEST_DOMAIN_ID)))
+    os.environ.setdefault('ROS_DOMAIN_ID', str(free_domain()))
     state_path = out / 'state.json'
     state = State.load(state_path)
     started = time.monotonic()

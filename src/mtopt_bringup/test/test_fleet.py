@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from std_srvs.srv import Trigger
 
 from mtopt_bringup.graph import GraphOptions, Simulator, graph
 from mtopt_bringup.launcher import Launcher
+from mtopt_core.environment import free_domain
 from mtopt_core.episode import Termination
 from mtopt_core.episode_bag import episode_ids, read_episode
 from mtopt_core.paths import DataFolder
@@ -51,7 +51,7 @@ class Fleet:
             image_size=48,
             seed=1,
         )
-        domain = random.randint(1, 101)
+        domain = free_domain()
         self.launcher = Launcher(graph(options), data / 'log', {**os.environ, 'ROS_DOMAIN_ID': str(domain)})
         self._context = rclpy.Context()
         rclpy.init(context=self._context, domain_id=domain)

@@ -1,7 +1,6 @@
 """The real graph over real DDS, every node a process: from a goal to a bag, the same one as without ROS."""
 
 import os
-import random
 import time
 
 import numpy as np
@@ -12,6 +11,7 @@ from mtopt_bringup.graph import GraphOptions, Simulator, graph
 from mtopt_bringup.launcher import Launcher
 from mtopt_bringup.simulation_episode import SimulatedRobot
 from mtopt_core.configuration import CAMERAS, load_cell
+from mtopt_core.environment import free_domain
 from mtopt_core.episode_bag import read_episode, read_outcomes
 from mtopt_core.images import decode_jpeg
 from mtopt_core.label_store import SIMULATOR, LabelStore
@@ -62,7 +62,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def cellmate(data):
-    domain = random.randint(1, 200)
+    domain = free_domain()
     options = GraphOptions(
         simulator=Simulator.MUJOCO, data=data.root, episodes=0, grade_with='simulator', image_size=SIZE
     )

@@ -1,7 +1,6 @@
 """The launcher with real nodes: it names the dead, stops the living, and takes none with it into nowhere."""
 
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -12,13 +11,14 @@ import pytest
 
 from mtopt_bringup.graph import NodeSpec
 from mtopt_bringup.launcher import Launcher, NodeDiedError
+from mtopt_core.environment import free_domain
 
 START_TIMEOUT = 20.0
 
 
 @pytest.fixture
 def environment():
-    return {**os.environ, 'ROS_DOMAIN_ID': str(random.randint(1, 200))}
+    return {**os.environ, 'ROS_DOMAIN_ID': str(free_domain())}
 
 
 def recorder(data, namespace='/robot1', **parameters):

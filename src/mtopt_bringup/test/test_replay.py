@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -22,6 +21,7 @@ from sensor_msgs.msg import CompressedImage
 
 from mtopt_core.bag import BagReader, BagWriter
 from mtopt_core.configuration import CAMERAS, load_cell
+from mtopt_core.environment import free_domain
 from mtopt_core.episode import Action, Episode, EpisodeInfo, Observation, Step
 from mtopt_core.episode_bag import write_episode
 from mtopt_core.images import encode_jpeg
@@ -51,7 +51,7 @@ class Listener:
     """A node that takes in what is replayed, with the time of each message."""
 
     def __init__(self) -> None:
-        self.domain = random.randint(1, 101)
+        self.domain = free_domain()
         self._context = Context()
         rclpy.init(context=self._context, domain_id=self.domain)
         self._node = rclpy.create_node('tester', context=self._context)

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import random
 import signal
 import time
 
@@ -13,6 +12,7 @@ from mtopt_bringup.graph import NodeSpec
 from mtopt_bringup.launcher import Launcher, NodeDiedError
 from mtopt_bringup.run_node import StatusListener
 from mtopt_bringup.supervisor import RESPAWNS, Supervisor, silences
+from mtopt_core.environment import free_domain
 
 TIMEOUT = 40.0
 NAME = '/robot1/recorder'
@@ -60,7 +60,7 @@ class Watched:
 
 @pytest.fixture
 def watched(tmp_path, monkeypatch):
-    monkeypatch.setenv('ROS_DOMAIN_ID', str(random.randint(1, 101)))
+    monkeypatch.setenv('ROS_DOMAIN_ID', str(free_domain()))
     with Watched(tmp_path, os.environ) as watched:
         yield watched
 
@@ -75,7 +75,7 @@ def test_a_node_that_is_killed_or_frozen_is_started_again(watched, number):
 
 
 def test_a_node_that_is_killed_is_started_again_on_a_full_disk(tmp_path, monkeypatch):
-    monkeypatch.setenv('ROS_DOMAIN_ID', str(random.randint(1, 101)))
+    monkeypatch.setenv('ROS_DOMAIN_ID', str(free_domain()))
     with small_disk(tmp_path / 'disk', '1m', held=True) as disk, Watched(disk, os.environ, spare=True) as watched:
         with contextlib.suppress(OSError), (disk / 'ballast').open('wb', buffering=0) as ballast:
             while True:
@@ -90,7 +90,7 @@ def test_a_node_that_is_killed_is_started_again_on_a_full_disk(tmp_path, monkeyp
 
 
 def test_a_spare_takes_the_place_of_a_node_that_died_and_ends_with_its_launcher(tmp_path, monkeypatch):
-    monkeypatch.setenv('ROS_DOMAIN_ID', str(random.randint(1, 101)))
+    monkeypatch.setenv('ROS_DOMAIN_ID', str(free_domain()))
     with Watched(tmp_path, os.environ, spare=True) as watched:
         (spare,) = (one.process for one in watched.launcher._spares.values())
         watched.process.kill()
@@ -115,7 +115,7 @@ def test_a_node_that_dies_again_and_again_is_given_up_with_its_log(watched):
 
 
 def test_a_node_that_cannot_start_is_not_started_again(tmp_path, monkeypatch):
-    monkeypatch.setenv('ROS_DOMAIN_ID', str(random.randint(1, 101)))
+    monkeypatch.setenv('ROS_DOMAIN_ID', str(free_domain()))
     parameters = {'cell_file': str(tmp_path / 'missing.yaml'), 'data_folder': str(tmp_path)}
     spec = NodeSpec('mtopt_collector', 'recorder_node', 'recorder', '/robot1', parameters)
     listener = StatusListener(['robot1'], silences([spec]))

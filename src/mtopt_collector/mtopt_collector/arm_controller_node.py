@@ -25,6 +25,7 @@ from mtopt_core.step_planner import StepPlanner
 from mtopt_msgs import msg
 from mtopt_msgs.srv import MoveTo
 from mtopt_node.conversions import header, time_of, trajectory_to_message
+from mtopt_node.discovery import node_names
 from mtopt_node.node import ERROR, OK, WARN, run
 from mtopt_node.parameters import Parameter
 from mtopt_node.qos import COMMANDS, KEPT_COMMANDS
@@ -156,8 +157,8 @@ class ArmControllerNode(CellNode):
         """Return whether trajectories of arm and gripper are carried out, not only recorded."""
         if not self._has_driver:
             topics = (self._arm.topic_name, self._gripper.topic_name)
-            listeners = [{one.node_name for one in self.get_subscriptions_info_by_topic(topic)} for topic in topics]
-            self._has_driver = all(names - {RECORDER} for names in listeners)
+            listeners = [node_names(self.get_subscriptions_info_by_topic(topic)) for topic in topics]
+            self._has_driver = all(names - {f'/{self.robot}/{RECORDER}'} for names in listeners)
         return self._has_driver
 
     def _decide(self, decision: Decision) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.subscription import Subscription
 from rclpy.task import Future
 
-from mtopt_core.environment import prepare
+from mtopt_core.environment import free_domain, prepare
 from mtopt_node.calls import found
 
 ROBOT = 'robot1'
@@ -31,7 +30,7 @@ class Graph:
     """One ROS domain of its own, a node in this process, and the processes started in it."""
 
     def __init__(self, log_folder: Path) -> None:
-        self.domain = random.randint(1, 101)
+        self.domain = free_domain()
         self.folder = self._logs = log_folder
         self._processes: dict[str, subprocess.Popen] = {}
         self._heard: list[Subscription] = []

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import random
 import subprocess
 import sys
 import threading
@@ -15,7 +14,7 @@ from mtopt_collector.camera_ingestion_node import CameraIngestionNode
 from mtopt_collector.collector_node import CollectorNode
 from mtopt_collector.recorder_node import RecorderNode
 from mtopt_collector.reset_node import ResetNode
-from mtopt_core.environment import prepare
+from mtopt_core.environment import free_domain, prepare
 from mtopt_core.errors import ConfigurationError
 
 NODES = (CameraIngestionNode, ArmControllerNode, RecorderNode, ResetNode, CollectorNode)
@@ -27,7 +26,7 @@ def start(tmp_path):
     nodes = []
 
     def make(kind, *arguments):
-        rclpy.init(args=['--ros-args', '-p', f'data_folder:={tmp_path}', *arguments], domain_id=random.randint(1, 101))
+        rclpy.init(args=['--ros-args', '-p', f'data_folder:={tmp_path}', *arguments], domain_id=free_domain())
         nodes.append(kind())
         return nodes[-1]
 

@@ -9,12 +9,19 @@ without multicast, and to those machines alone.
 from __future__ import annotations
 
 import os
+import random
 import shlex
+import socket
 
+from mtopt_core.errors import MtoptError
 from mtopt_core.paths import shipped
 from mtopt_core.shared_memory import remove_stale_segments
 
 PEERS_ENVIRONMENT_VARIABLE = 'MTOPT_PEERS'
+# Above 101 a domain's ports reach into those that Linux hands out to others.
+DOMAINS = range(1, 102)
+# RTPS: where the first participant of a domain listens for others.
+FIRST_PORT, PORTS_PER_DOMAIN = 7410, 250
 
 
 def peers() -> tuple[str, ...]:
@@ -50,6 +57,22 @@ def prepare() -> None:
     for name, value in variables().items():
         os.environ.setdefault(name, value)
     remove_stale_segments()
+
+
+def free_domain() -> int:
+    """Draw a ROS domain that nobody on this machine takes part in: another graph must not hear what is said there.
+
+    Raises:
+        MtoptError: All are taken.
+    """
+    for domain in random.sample(DOMAINS, len(DOMAINS)):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind(('', FIRST_PORT + PORTS_PER_DOMAIN * domain))
+            except OSError:
+                continue
+        return domain
+    raise MtoptError('every ROS domain is taken on this machine; end a graph, or set ROS_DOMAIN_ID to share its domain')
 
 
 if __name__ == '__main__':

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import random
 import sys
 import threading
 import time
@@ -10,7 +9,7 @@ import pytest
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 
-from mtopt_core.environment import prepare
+from mtopt_core.environment import free_domain, prepare
 from mtopt_msgs.action import ResetScene
 from mtopt_node.calls import CallError, GoalServer, ThreadedActionClient, run_goal
 
@@ -21,7 +20,7 @@ GOALS = 300
 def action(kept, client_type=ThreadedActionClient):
     """Serve an action that succeeds at once in another node than its client's; yields client and server."""
     prepare()
-    rclpy.init(domain_id=random.randint(1, 101))
+    rclpy.init(domain_id=free_domain())
     client_node, server_node = rclpy.create_node('client'), rclpy.create_node('server')
 
     def succeed(goal):

@@ -15,6 +15,7 @@ from rclpy.executors import MultiThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from std_srvs.srv import Trigger
 
+from mtopt_core.environment import free_domain
 from mtopt_core.errors import ConfigurationError, MtoptError
 from mtopt_msgs.action import ResetScene
 from mtopt_node.calls import CallError, GoalServer, call, found
@@ -42,7 +43,7 @@ sys.exit(run(Stubborn))
 
 @pytest.fixture
 def graph():
-    rclpy.init(domain_id=os.getpid() % 200 + 1)
+    rclpy.init(domain_id=free_domain())
     executor = MultiThreadedExecutor(4)
     thread = threading.Thread(target=executor.spin, daemon=True)
     thread.start()
@@ -163,7 +164,7 @@ def test_a_service_that_never_answers_times_out(graph):
 
 
 def test_a_failing_callback_is_reported_and_the_node_lives_on(tmp_path):
-    domain = str(os.getpid() % 200 + 2)
+    domain = str(free_domain())
     program = tmp_path / 'stubborn.py'
     program.write_text(PROGRAM)
     process = subprocess.Popen(

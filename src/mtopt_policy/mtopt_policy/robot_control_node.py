@@ -24,6 +24,7 @@ from mtopt_msgs import msg
 from mtopt_msgs.action import RunPolicy
 from mtopt_node.calls import GoalServer
 from mtopt_node.conversions import action_to_message, time_of
+from mtopt_node.discovery import node_names
 from mtopt_node.node import ERROR, Node
 from mtopt_node.qos import KEPT_COMMANDS, LATCHED, OBSERVATIONS
 from mtopt_policy.episode_control import EpisodeControl
@@ -207,15 +208,23 @@ class RobotControl:
     def _await_arm_controller(self, cancelled: Callable[[], bool]) -> None:
         """Wait until actions are heard and answered: right after the graph was started the first would be lost."""
         deadline = time.monotonic() + self._place.observation_timeout
-        while not (self._actions.get_subscription_count() and self._steps.get_publisher_count()):
+        while not self._answered():
             if cancelled():
                 raise WaitCancelledError('cancelled while the arm controller was waited for')
             if time.monotonic() > deadline:
                 raise EpisodeFaultError(
                     RunPolicy.Result.OBSERVATION_TIMEOUT,
-                    f'nobody listens to {self._actions.topic_name}; is the arm controller running?',
+                    f'nobody takes {self._actions.topic_name} and answers; is the arm controller running?',
                 )
             time.sleep(DISCOVERY_PERIOD)
+
+    def _answered(self) -> bool:
+        """Return whether who answers with steps will get the actions; the recorder only listens."""
+        listeners = self._node.get_subscriptions_info_by_topic(self._actions.topic_name)
+        answering = self._node.get_publishers_info_by_topic(self._steps.topic_name)
+        # A listener may be known before what is published reaches it.
+        reached = self._actions.get_subscription_count() >= len(listeners)
+        return reached and not node_names(listeners).isdisjoint(node_names(answering))
 
     def _observe(
         self, earliest: int, control: EpisodeControl, cancelled: Callable[[], bool], *, newest: bool = False

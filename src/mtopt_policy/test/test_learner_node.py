@@ -1,7 +1,6 @@
 """The trainer node in a process of its own, over real DDS."""
 
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 
 from mtopt_core.checkpoint import load_checkpoint
-from mtopt_core.environment import variables
+from mtopt_core.environment import free_domain, variables
 from mtopt_msgs.msg import ModelVersion
 from mtopt_node.qos import COMMANDS, LATCHED
 from mtopt_policy.manifest import PolicyManifest
@@ -42,7 +41,7 @@ class Listener:
 
 @pytest.fixture
 def environment(monkeypatch):
-    for name, value in (variables() | {'ROS_DOMAIN_ID': str(random.randint(1, 200)), 'OMP_NUM_THREADS': '1'}).items():
+    for name, value in (variables() | {'ROS_DOMAIN_ID': str(free_domain()), 'OMP_NUM_THREADS': '1'}).items():
         monkeypatch.setenv(name, value)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import random
 import subprocess
 import sys
 import threading
@@ -24,6 +23,7 @@ from sensor_msgs.msg import CompressedImage
 
 from mtopt_core.checkpoint import save_checkpoint
 from mtopt_core.configuration import StepConfiguration
+from mtopt_core.environment import free_domain
 from mtopt_core.episode import Observation, Source, Termination
 from mtopt_core.images import encode_jpeg
 from mtopt_core.messages import stamp_of
@@ -48,7 +48,7 @@ class PlayedCell:
     """Answers every action with a step and an observation half a second of its own time later."""
 
     def __init__(self, checkpoints: Path, log: Path) -> None:
-        self.domain = random.randint(1, 200)
+        self.domain = free_domain()
         rclpy.init(domain_id=self.domain)
         self.node = rclpy.create_node('tester', namespace='robot1')
         self.stamp, self.tip, self.closed = SECOND, np.array([0.5, -0.17, 0.15]), False
@@ -56,7 +56,7 @@ class PlayedCell:
         self.versions: list[msg.ModelVersion] = []
         self.health: list[str] = []
         self.answer: Callable[[msg.Action], None] = self.carry_out
-        self.node.create_subscription(msg.Action, 'action', self._act, COMMANDS)
+        self.listen()
         self.node.create_subscription(msg.ModelVersion, 'policy/model_version', self.versions.append, LATCHED)
         self.node.create_subscription(DiagnosticArray, '/diagnostics', self._hear, COMMANDS)
         self._steps = self.node.create_publisher(msg.Step, 'step', KEPT_COMMANDS)
@@ -82,6 +82,9 @@ class PlayedCell:
         assert found(self._client.wait_for_server, TIMEOUT)
         until(lambda: all(image.get_subscription_count() for image in self._images.values()))
         until(lambda: self._steps.get_subscription_count() and self._observations.get_subscription_count())
+
+    def listen(self) -> None:
+        self.listening = self.node.create_subscription(msg.Action, 'action', self._act, COMMANDS)
 
     def observe(self, cameras: tuple[str, ...] = CAMERAS) -> None:
         for camera in cameras:
@@ -253,6 +256,19 @@ def test_an_unanswered_action_times_out(cell):
     result = cell.run(seed=7)
     assert result.error_code == RunPolicy.Result.OBSERVATION_TIMEOUT
     assert 'arm controller' in result.error_msg
+
+
+def test_the_first_action_waits_for_who_answers_it_not_for_the_recorder(cell):
+    recorder = rclpy.create_node('recorder', namespace='robot1')
+    recorder.create_subscription(msg.Action, 'action', lambda _: None, KEPT_COMMANDS)
+    cell.node.destroy_subscription(cell.listening)
+    until(lambda: cell.node.count_subscribers('action') == 1)
+    handle = cell.send(seed=10)
+    time.sleep(0.5)
+    cell.listen()
+    assert resolved(handle.get_result_async()).result.error_code == RunPolicy.Result.NONE
+    assert cell.actions[0].step == 0
+    recorder.destroy_node()
 
 
 def test_a_cancelled_episode_ends_at_once_and_a_second_one_is_refused_meanwhile(cell):

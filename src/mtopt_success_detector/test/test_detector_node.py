@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -20,6 +19,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import CompressedImage
 
+from mtopt_core.environment import free_domain
 from mtopt_core.images import decode_jpeg, encode_jpeg
 from mtopt_core.label_store import DETECTOR, LabelStore
 from mtopt_core.messages import outcomes_from_message
@@ -40,7 +40,7 @@ class Cell:
         self.data = DataFolder(folder / 'data')
         self.checkpoints = folder / 'checkpoints'
         self.checkpoints.mkdir()
-        domain = random.randint(1, 200)
+        domain = free_domain()
         parameters = {'checkpoints': str(self.checkpoints), 'data_folder': str(self.data.root)}
         parameters |= {'robots': list(robots)} if robots else {}
         file = folder / 'parameters.yaml'

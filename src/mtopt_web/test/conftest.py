@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
 from mtopt_core.configuration import CAMERAS, load_cell
+from mtopt_core.environment import free_domain
 from mtopt_core.episode import Action, Episode, EpisodeInfo, Observation, Step, Termination
 from mtopt_core.episode_bag import write_episode
 from mtopt_core.images import encode_jpeg
@@ -94,7 +94,7 @@ class Server:
     def __init__(self, data: DataFolder, *options: str) -> None:
         self.log = data.root / 'web.log'
         command = [sys.executable, '-m', 'mtopt_core.cli', 'web', '--data', str(data.root), '--port', '0', *options]
-        self.environment = {**os.environ, 'ROS_DOMAIN_ID': str(random.randint(1, 101))}
+        self.environment = {**os.environ, 'ROS_DOMAIN_ID': str(free_domain())}
         with self.log.open('w') as log:
             self.process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=log, text=True, env=self.environment
