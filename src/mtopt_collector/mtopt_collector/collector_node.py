@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import queue
 import secrets
 import sys
 import threading
 import traceback
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.action import CancelResponse, GoalResponse
-from rclpy.action.server import ServerGoalHandle
-from rclpy.callback_groups import ReentrantCallbackGroup
-from rclpy.task import Future
 from std_srvs.srv import Trigger
 
 from mtopt_collector.cadence import append_cadence
 from mtopt_collector.cell_node import CELL_FILE, DATA_FOLDER, TASKS_FILE
+from mtopt_collector.collect_goals_node import CollectGoals
 from mtopt_collector.collection import (
     CURRICULUM,
     NOBODY,
@@ -30,10 +25,12 @@ from mtopt_collector.collection import (
     Identity,
     State,
 )
+from mtopt_collector.collector_status_node import status_of
 from mtopt_collector.curriculum import Chooser, load_curriculum
 from mtopt_collector.help_call import HelpCall
 from mtopt_collector.help_requests_node import HelpRequests
-from mtopt_collector.practice import Practice, TaskPractice
+from mtopt_collector.patience import Patience
+from mtopt_collector.practice import Practice
 from mtopt_collector.robot_client_node import RobotClientNode
 from mtopt_collector.scheduler import Scheduler
 from mtopt_core.errors import MtoptError
@@ -42,7 +39,6 @@ from mtopt_core.paths import DataFolder
 from mtopt_core.tasks import load_tasks
 from mtopt_msgs import msg
 from mtopt_msgs.action import CollectEpisode
-from mtopt_node.calls import GoalServer
 from mtopt_node.conversions import header, outcomes_to_message
 from mtopt_node.node import ERROR, OK, WARN, run
 from mtopt_node.parameters import Parameter
@@ -60,14 +56,6 @@ EVERLASTING = -1
 
 class StillEndingError(MtoptError):
     """What an activation before has begun has not ended yet."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """A goal and the future its result is put into."""
-
-    handle: ServerGoalHandle
-    result: Future
 
 
 class CollectorNode(RobotClientNode):
@@ -137,27 +125,17 @@ class CollectorNode(RobotClientNode):
         self._left = self.value('episodes')
         self._paused = self._skipping = False
         self._state = State.IDLE
-        self._requests: queue.Queue[Request] = queue.Queue(maxsize=1)
-        self._running: Request | None = None
         self._image_age: float | None = None
-        self._obstacle, self._waiting_since, self._failing_since, self._needs_person_at = '', 0.0, 0.0, 0.0
         self._help = HelpRequests(self, HelpCall(self.robot, self.value('help_command'), self._data), self._stopped)
+        self._obstacles, self._failures = (Patience(self.value('patience'), self._help.tell) for _ in range(2))
+        self._obstacle, self._needs_person_at = '', 0.0
         self._status = self.create_publisher(msg.CollectorStatus, 'status', LATCHED)
         self._outcomes = self.create_publisher(msg.TaskOutcomes, 'outcomes', EVENTS)
         self.create_service(Trigger, '~/pause', self._pause)
         self.create_service(Trigger, '~/resume', self._resume)
         self.create_service(Trigger, '~/skip', self._skip)
         self.create_service(Trigger, '~/reset', self._reset)
-        # A goal waits for its result, which the collector's own thread puts there.
-        self._server = GoalServer(
-            self,
-            CollectEpisode,
-            '~/collect',
-            self._collect,
-            callback_group=ReentrantCallbackGroup(),
-            goal_callback=lambda _: GoalResponse.ACCEPT if self.active else GoalResponse.REJECT,
-            cancel_callback=lambda _: CancelResponse.ACCEPT,
-        )
+        self._goals = CollectGoals(self)
 
     def activate(self) -> None:
         """Start collecting in a thread of its own; what a collector that died before has begun is cancelled.
@@ -201,9 +179,7 @@ class CollectorNode(RobotClientNode):
 
     def cancelled(self) -> bool:
         """Return whether the node was stopped, the running episode skipped or its goal cancelled."""
-        running = self._running
-        cancelled = running is not None and running.handle.is_cancel_requested
-        return self._stopped.is_set() or self._skipping or cancelled
+        return self._stopped.is_set() or self._skipping or self._goals.cancelled
 
     def _pause(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._paused = True
@@ -216,7 +192,8 @@ class CollectorNode(RobotClientNode):
         self._paused = False
         # In this order: the collection's own thread withdraws the call once nobody is needed, and may look in between.
         self._collection.helped()
-        self._waiting_since = self._failing_since = 0.0
+        self._obstacles.is_over()
+        self._failures.is_over()
         self._help.answer()
         if self._state in (State.PAUSED, State.NEEDS_PERSON):
             self._announce(State.IDLE, '', '', '')
@@ -244,22 +221,6 @@ class CollectorNode(RobotClientNode):
                 with suppress(ValueError):
                     self._image_age = float(ages[0]) if ages else None
 
-    async def _collect(self, handle: ServerGoalHandle) -> CollectEpisode.Result:
-        request = Request(handle, Future())
-        try:
-            self._requests.put_nowait(request)
-        except queue.Full:
-            handle.abort()
-            return CollectEpisode.Result(error_code=Fault.BUSY, error_msg='another goal waits already; try again later')
-        result = await request.result
-        if result.error_code == CollectEpisode.Result.NONE:
-            handle.succeed()
-        elif handle.is_cancel_requested:
-            handle.canceled()
-        else:
-            handle.abort()
-        return result
-
     def _work(self) -> None:
         """Collect until the node is stopped; runs in a thread of its own."""
         self.cancel_goals()
@@ -284,14 +245,11 @@ class CollectorNode(RobotClientNode):
         if not self._wanted():
             self._nothing_held_up()
         self._try_again_unattended()
-        try:
-            self._running = self._requests.get(not self._wanted(), IDLE_PERIOD)
-            self._answer(self._running)
-        except queue.Empty:
-            if self._wanted():
-                self._collect_unasked()
-        finally:
-            self._running = None
+        goal = self._goals.next(0.0 if self._wanted() else IDLE_PERIOD)
+        if goal is not None:
+            self._answer(goal)
+        elif self._wanted():
+            self._collect_unasked()
 
     def _held_up(self) -> bool:
         """Return whether something is in the way, and tell when that changes; a person is called in the end."""
@@ -309,20 +267,14 @@ class CollectorNode(RobotClientNode):
                     needed = self._collection.needs_person
                     self._announce(State.NEEDS_PERSON if needed else State.IDLE, '', '', needed)
         if obstacle:
-            self._waiting_since = self._waiting_since or self.now
-            self._call_in_the_end(obstacle, self._waiting_since)
+            self._obstacles.lasts(obstacle)
         else:
-            self._waiting_since = 0.0
+            self._obstacles.is_over()
         return bool(obstacle)
-
-    def _call_in_the_end(self, reason: str, since: float) -> None:
-        """Call a person when what holds the collection up has done so for too long."""
-        if self.now - since > self.value('patience'):
-            self._help.tell(reason)
 
     def _nothing_held_up(self) -> None:
         """Note that nobody waits for an episode: nothing fails, and what a person was called for has gone by itself."""
-        self._failing_since = 0.0
+        self._failures.is_over()
         if not self._collection.needs_person:
             self._help.tell('')
 
@@ -345,17 +297,16 @@ class CollectorNode(RobotClientNode):
             self._keep(collected)
         except CollectionError as error:
             self.report(WARN, str(error))
-            self._failing_since = self._failing_since or self.now
-            self._call_in_the_end(str(error), self._failing_since)
+            self._failures.lasts(str(error))
             self._stopped.wait(PAUSE_AFTER_FAILURE)
         else:
             # Whoever waits for so many counts those that were noted.
             self._left -= noted and self._left > 0
 
-    def _answer(self, request: Request) -> None:
-        """Collect the episode of a goal and complete its future."""
+    def _answer(self, goal: CollectEpisode.Goal) -> None:
+        """Collect the episode of a goal and answer it."""
         self._skipping = False
-        goal, result = request.handle.request, CollectEpisode.Result()
+        result = CollectEpisode.Result()
         policy, seed = goal.policy or self.value('policy'), None if goal.seed < 0 else goal.seed
         try:
             if goal.task:
@@ -370,10 +321,7 @@ class CollectorNode(RobotClientNode):
             result.error_code, result.error_msg = error.fault, str(error)
         except Exception as error:
             result.error_code, result.error_msg = Fault.UNKNOWN, f'{type(error).__name__}: {error}'
-        executor = self.executor
-        assert executor is not None, 'the goal came through it'
-        request.result.set_result(result)
-        executor.wake()
+        self._goals.complete(result)
 
     def _note(self, collected: Collected) -> bool:
         """Note the episode's cadence; return whether there was room for it. The episode itself is kept anyway."""
@@ -386,7 +334,7 @@ class CollectorNode(RobotClientNode):
 
     def _keep(self, collected: Collected) -> msg.TaskOutcomes:
         """Publish the episode's outcomes; the detector publishes its own."""
-        self._failing_since = 0.0
+        self._failures.is_over()
         self._help.tell('')
         outcomes = outcomes_to_message(
             collected.outcomes, self.get_clock().now().nanoseconds, collected.info.episode_id, collected.source
@@ -400,46 +348,16 @@ class CollectorNode(RobotClientNode):
         if state is State.IDLE and self._paused:
             state = State.PAUSED
         self._state = state
-        self._status.publish(
-            msg.CollectorStatus(
-                header=header(self.get_clock().now().nanoseconds, ''),
-                robot=self.robot,
-                state=state,
-                task=task,
-                episode_id=episode_id,
-                episodes=self._collection.episodes,
-                successes=self._collection.successes,
-                message=message,
-                policy=self._collection.drawn.policy,
-                exploration=self._collection.drawn.exploration,
-                practice=[_practice_to_message(one) for one in self._collection.practice()],
-            )
-        )
-        if self._running is not None:
-            self._running.handle.publish_feedback(CollectEpisode.Feedback(state=state, task=task))
+        status = status_of(self._collection)
+        status.header, status.robot = header(self.get_clock().now().nanoseconds, ''), self.robot
+        status.state, status.task, status.episode_id, status.message = state, task, episode_id, message
+        self._status.publish(status)
+        self._goals.tell(state, task)
         if state is State.NEEDS_PERSON:
             self._needs_person_at = self.now
             request = f'{message}; then call {self.resolve_service_name("~/resume")}'
             self.report(WARN, f'needs a person: {request}')
             self._help.tell(request)
-
-
-def _practice_to_message(practice: TaskPractice) -> msg.TaskPractice:
-    record = practice.record
-    low, high = record.difference
-    return msg.TaskPractice(
-        task=practice.task,
-        chance=practice.chance,
-        at_parity=practice.at_parity,
-        sources=', '.join(f'{policy} {share:.2f}' for policy, share in practice.shares.items()),
-        attempts=record.attempts,
-        learned=record.learned[0],
-        learned_successes=record.learned[1],
-        others=record.others[0],
-        other_successes=record.others[1],
-        difference_low=low,
-        difference_high=high,
-    )
 
 
 def main() -> int:
