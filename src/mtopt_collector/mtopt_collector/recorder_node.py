@@ -20,7 +20,7 @@ from mtopt_collector.recording import Written
 from mtopt_core.bag import partial_bags, salvage, set_aside
 from mtopt_core.episode import EpisodeInfo, Termination
 from mtopt_core.episode_bag import LATCHED_TOPICS, camera_topic, read_episode
-from mtopt_core.errors import BagBusyError, BagError, DiskFullError
+from mtopt_core.errors import BagBusyError, BagError, BagUnreachableError, DiskFullError
 from mtopt_core.messages import episode_info_from_message
 from mtopt_core.paths import DataFolder
 from mtopt_msgs import msg
@@ -119,7 +119,7 @@ class RecorderNode(CellNode):
             try:
                 bag = salvage(path)
                 self.get_logger().warning(f'a crash cut off an episode; kept what was whole: {bag}')
-            except (BagBusyError, DiskFullError) as error:
+            except (BagBusyError, BagUnreachableError, DiskFullError) as error:
                 self.get_logger().warning(str(error))
             except BagError as error:
                 self.get_logger().warning(f'{error}; now in {set_aside(path, str(error))}')

@@ -17,7 +17,7 @@ from typing import BinaryIO, NamedTuple
 from mcap.records import Channel, Chunk, McapRecord, Message, Schema
 from mcap.stream_reader import StreamReader, breakup_chunk
 
-from mtopt_core.errors import BagBusyError, BagError, DiskFullError
+from mtopt_core.errors import BagBusyError, BagError, BagUnreachableError, DiskFullError
 from mtopt_core.mcap_file import MAGIC, McapFile
 from mtopt_core.message_types import describe
 from mtopt_core.paths import DataFolder
@@ -190,6 +190,7 @@ class BagReader:
             path: The bag's directory.
 
         Raises:
+            BagUnreachableError: It cannot be read now: no permission, a server that does not answer.
             BagError: The bag is missing, truncated or damaged.
         """
         self.path = path
@@ -198,7 +199,7 @@ class BagReader:
             with file_path.open('rb') as file:
                 self._data = mmap(file.fileno(), 0, access=ACCESS_READ)
         except OSError as error:
-            raise BagError(f'{file_path} cannot be read: {error.strerror}') from None
+            raise _unreachable(file_path, error) from None
         except ValueError as error:
             raise _damaged(path, error) from None
         try:
@@ -258,9 +259,20 @@ def _damaged(path: Path, error: Exception) -> BagError:
     )
 
 
+def _unreachable(path: Path, error: OSError) -> BagUnreachableError:
+    return BagUnreachableError(
+        f'{path} cannot be read now: {error.strerror}; see to its disk, its server or its permissions. It stays there'
+    )
+
+
 def _bag_file(path: Path) -> Path:
-    # A glob takes as long as all the rest of opening a bag.
-    files = [entry.name for entry in os.scandir(path) if entry.name.endswith('.mcap')] if path.is_dir() else []
+    try:
+        # A glob takes as long as all the rest of opening a bag.
+        files = [entry.name for entry in os.scandir(path) if entry.name.endswith('.mcap')]
+    except (FileNotFoundError, NotADirectoryError):
+        files = []
+    except OSError as error:
+        raise _unreachable(path, error) from None
     if len(files) != 1:
         raise BagError(f'{path} is no bag of one episode: it holds {len(files)} MCAP files, expected one')
     return path / files[0]

@@ -13,7 +13,7 @@ from rich.table import Table
 from mtopt_core.bag import partial_bags, partial_path, salvage, set_aside
 from mtopt_core.catalogue import Catalogue
 from mtopt_core.episode_bag import read_episode
-from mtopt_core.errors import BagBusyError, BagError, DiskFullError
+from mtopt_core.errors import BagBusyError, BagError, BagUnreachableError, DiskFullError
 from mtopt_core.label_store import DEFAULT_SOURCES, LabelStore
 from mtopt_core.paths import DataFolder
 from mtopt_core.progress import progress_bar
@@ -69,19 +69,21 @@ def check(
 ) -> None:
     """Read new bags in full and move those that cannot be used to `set_aside`, each with a reason.txt.
 
-    Exit status 1 means that some were moved.
+    Exit status 1 means that some were moved, or could not be read now.
     """
     catalogue = Catalogue(DataFolder(folder))
     with progress_bar('Reading bags') as report:
         done = catalogue.rebuild(report) if again else catalogue.refresh(report)
     for path in done.set_aside:
         print(f'{path}: {(path / "reason.txt").read_text().strip()}')
+    for reason in done.unreachable:
+        print(reason)
     cut_off = len(partial_bags(DataFolder(folder).bags))
     print(
         f'{len(catalogue.episodes())} episodes, {done.added} of them new; {len(done.set_aside)} set aside, '
-        f'{done.removed} gone, {cut_off} being written or cut off'
+        f'{len(done.unreachable)} cannot be read now, {done.removed} gone, {cut_off} being written or cut off'
     )
-    if done.set_aside:
+    if done.set_aside or done.unreachable:
         raise typer.Exit(1)
 
 
@@ -97,7 +99,7 @@ def salvage_bags(folder: Folder) -> None:
     for partial in partial_bags(data.bags):
         try:
             print(f'{salvage(partial)}: salvaged')
-        except (BagBusyError, DiskFullError) as error:
+        except (BagBusyError, BagUnreachableError, DiskFullError) as error:
             print(f'{error}')
         except BagError as error:
             print(f'{set_aside(partial, str(error))}: {error}')

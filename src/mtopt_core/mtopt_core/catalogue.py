@@ -1,7 +1,7 @@
 """The catalogue of a folder of bags: what each episode is, without opening it again.
 
 A bag is read once in full when it appears, so that everything the catalogue lists can be used; one that cannot be read
-is set aside with the reason. The catalogue is an index (SQLite): losing it costs a scan.
+because it is damaged is set aside with the reason. The catalogue is an index (SQLite): losing it costs a scan.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 
 from mtopt_core.bag import set_aside
 from mtopt_core.episode import Episode, Termination
-from mtopt_core.episode_bag import episode_ids, read_episode
-from mtopt_core.errors import BagError
+from mtopt_core.episode_bag import episode_ids, read_named_episode
+from mtopt_core.errors import BagError, BagUnreachableError
 from mtopt_core.paths import DataFolder
 from mtopt_core.progress import Report, silent
 
@@ -94,12 +94,14 @@ class Refreshed:
     Attributes:
         added: Episodes new to the catalogue.
         removed: Episodes whose bag is gone.
-        set_aside: Bags that could not be read, where they lie now.
+        set_aside: Bags that are damaged, where they lie now.
+        unreachable: Why other bags cannot be read at the moment; the next scan tries again.
     """
 
     added: int
     removed: int
     set_aside: tuple[Path, ...]
+    unreachable: tuple[str, ...]
 
 
 class Catalogue:
@@ -109,7 +111,7 @@ class Catalogue:
         self._data = data
 
     def refresh(self, progress: Report = silent) -> Refreshed:
-        """Read new bags in, set aside those that cannot be read, forget those that are gone.
+        """Read new bags in, set aside those that are damaged, forget those that are gone.
 
         Args:
             progress: Told how many of the new bags are done.
@@ -124,6 +126,7 @@ class Catalogue:
             with index:
                 index.executemany('DELETE FROM episodes WHERE episode_id = ?', [(name,) for name in gone])
             aside: list[Path] = []
+            unreachable: list[str] = []
             added = 0
             for start in range(0, len(new), _BATCH):
                 rows = []
@@ -131,7 +134,9 @@ class Catalogue:
                     progress(number, len(new))
                     path = self._data.bags / name
                     try:
-                        rows.append(_values(name, read_episode(path)))
+                        rows.append(_values(read_named_episode(path)))
+                    except BagUnreachableError as error:
+                        unreachable.append(str(error))
                     except BagError as error:
                         # Another process may have set it aside, or removed it, at the same time.
                         with suppress(FileNotFoundError):
@@ -140,7 +145,7 @@ class Catalogue:
                     index.executemany(f'INSERT OR REPLACE INTO episodes VALUES ({_MARKS})', rows)  # noqa: S608
                 added += len(rows)
             progress(len(new), len(new))
-        return Refreshed(added, len(gone), tuple(aside))
+        return Refreshed(added, len(gone), tuple(aside), tuple(unreachable))
 
     def rebuild(self, progress: Report = silent) -> Refreshed:
         """Throw the index away and read every bag again.
@@ -210,12 +215,10 @@ class Catalogue:
             ) from None
 
 
-def _values(name: str, episode: Episode) -> tuple[str | int, ...]:
+def _values(episode: Episode) -> tuple[str | int, ...]:
     info = episode.info
-    if info.episode_id != name:
-        raise BagError(f'bag {name} says that it is episode {info.episode_id}; a bag is named by its episode')
     return (
-        name,
+        info.episode_id,
         info.robot,
         info.task,
         info.skill,

@@ -158,6 +158,20 @@ def read_episode(path: Path) -> Episode:
             raise BagError(f'bag {path}: {error}') from None
 
 
+def read_named_episode(path: Path) -> Episode:
+    """Read a bag of a data folder, where every bag has its episode's name: a copy beside it is not another episode.
+
+    Raises:
+        BagError: As `read_episode`, and where the name is another one.
+    """
+    episode = read_episode(path)
+    if episode.info.episode_id != path.name:
+        raise BagError(
+            f'bag {path.name} says that it is episode {episode.info.episode_id}; a bag is named by its episode'
+        )
+    return episode
+
+
 def read_final(path: Path) -> Observation:
     """Read what was seen last, as `read_episode(path).final`, but without the way there, however long it was.
 

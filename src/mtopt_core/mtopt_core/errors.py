@@ -23,6 +23,10 @@ class BagBusyError(BagError):
     """A bag is still being written."""
 
 
+class BagUnreachableError(BagError):
+    """A bag cannot be read at the moment; it may be whole, and is left where it is."""
+
+
 class DiskFullError(BagError):
     """A bag cannot be written because there is no room left."""
 

@@ -86,6 +86,20 @@ def test_bad_bags_are_set_aside_with_a_reason_and_the_rest_goes_on(data: DataFol
     assert sorted(path.name for path in data.bags.iterdir()) == ['a', 'z']
 
 
+def test_a_bag_that_cannot_be_read_now_stays_and_is_read_later(data: DataFolder, make_episode: Make) -> None:
+    path = _write(data, make_episode('whole'))
+    file = path / 'whole_0.mcap'
+    whole = file.rename(data.root / file.name)
+    # Opening a link to itself fails, also for root.
+    file.symlink_to(file.name)
+    done = Catalogue(data).refresh()
+    assert (done.added, done.set_aside) == (0, ())
+    assert len(done.unreachable) == 1
+    assert f'{file} cannot be read now' in done.unreachable[0]
+    whole.replace(file)
+    assert Catalogue(data).refresh().added == 1
+
+
 def test_a_bag_being_written_is_left_alone(data: DataFolder, make_episode: Make) -> None:
     writer = BagWriter(data.bags, 'under_way')
     assert Catalogue(data).refresh() == Catalogue(data).refresh()

@@ -70,6 +70,7 @@ def record(tmp_path: Path) -> Callable[..., Recorded]:
     def add(
         count: int,
         task: str = 'lift-can',
+        skill: str = 'lift',
         cameras: tuple[str, ...] = ('main', 'wrist'),
         termination: Termination = Termination.SCRIPTED_ENDING,
         moves: int = 1,
@@ -93,7 +94,7 @@ def record(tmp_path: Path) -> Callable[..., Recorded]:
             ]
             steps = tuple(Step(o, a) for o, a in zip(seen, actions, strict=True))
             info = EpisodeInfo(
-                episode_id, 'robot', task, 'lift', 'scripted', simulated=True, steps=len(steps), termination=termination
+                episode_id, 'robot', task, skill, 'scripted', simulated=True, steps=len(steps), termination=termination
             )
             write_episode(recorded.data.bags, Episode(info, steps, seen[-1]), CELL)
             recorded.bright[episode_id] = bright

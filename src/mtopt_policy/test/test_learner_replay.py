@@ -159,11 +159,41 @@ def test_a_damaged_bag_is_set_aside_with_the_reason_and_the_rest_goes_on(record)
     assert 'truncated' in (data.set_aside / bag.name / 'reason.txt').read_text()
 
 
+def test_a_bag_that_cannot_be_read_now_stays_and_is_read_later(record):
+    data = record(3).data
+    file = next(sorted(data.bags.iterdir())[1].glob('*.mcap'))
+    whole = file.rename(data.root / file.name)
+    # Opening a link to itself fails, also for root.
+    file.symlink_to(file.name)
+    replay = replay_of(data)
+    replay.read()
+    assert len(replay.store.index) == 2
+    assert replay.replay().left_out == {'its bag cannot be read now': 1}
+    whole.replace(file)
+    assert replay.read() == 1
+    assert replay.replay().left_out == {}
+    assert len(replay.store.index) == 3
+
+
+def test_a_copy_of_a_bag_is_not_another_episode(record):
+    data = record(2).data
+    shutil.copytree(data.bags / 'episode_00001', data.bags / 'episode_00001_copy')
+    replay = replay_of(data)
+    replay.read()
+    assert len(replay.store.index) == 2
+    assert 'says that it is episode episode_00001' in (data.set_aside / 'episode_00001_copy' / 'reason.txt').read_text()
+    assert replay.read() == 0
+
+
 @pytest.mark.parametrize(
     ('how', 'reason'),
     [
         ({'cameras': ('main',)}, 'it has no images of wrist'),
         ({'termination': Termination.ABORTED}, 'it was aborted'),
+        (
+            {'skill': 'push'},
+            "skill 'push' has no finishing choice, known: lift, place, cover; use the full action space",
+        ),
         ({'task': 'fold-cloth'}, 'its task fold-cloth is not in the task set'),
     ],
 )

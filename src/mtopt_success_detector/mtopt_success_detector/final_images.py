@@ -22,7 +22,7 @@ import numpy as np
 
 from mtopt_core.bag import set_aside
 from mtopt_core.episode_bag import read_final
-from mtopt_core.errors import BagError, ImageError
+from mtopt_core.errors import BagError, BagUnreachableError, ImageError
 from mtopt_core.images import decode_jpeg, encode_jpeg
 from mtopt_core.paths import DataFolder
 from mtopt_core.progress import Report, silent
@@ -108,11 +108,14 @@ class FinalImages:
     def _final_images(self, bag: Path) -> list[bytes] | None:
         """Return the packed final images, look by look and view by view, empty where there is none that can be used.
 
-        None for a bag that is gone: another process has set it aside, or removed it, at the same time.
+        None for a bag that cannot be read now, or is gone: another process has set it aside, or removed it, at the
+        same time.
         """
         try:
             looks = self.looks.of(read_final(bag).images)
             return [b'' if image is None else self._pack(image) for look in looks for image in look]
+        except BagUnreachableError:
+            return None
         except (BagError, ImageError) as error:
             try:
                 set_aside(bag, str(error))

@@ -76,18 +76,19 @@ class LogReplay:
         self._outcomes = Outcomes(data, self.store.folder, tasks, sources)
         self._present = np.zeros(len(self.store.index), bool)
         self._held_out = np.empty(0, bool)
+        self._unreachable = 0
 
     def read(self, progress: Report = silent) -> int:
-        """Read new bags into the store; those that cannot be read are set aside with the reason.
+        """Read new bags into the store; damaged ones are set aside with the reason.
 
         Args:
             progress: Told how many of the new bags have been read.
 
         Returns:
-            How many were read.
+            How many were new; those that cannot be read now will be so again.
 
         Raises:
-            BagError: A bag that cannot be read cannot be set aside either.
+            BagError: A damaged bag cannot be set aside.
         """
         with self.store.locked():
             index, ids = self.store.index, np.array([name.encode() for name in episode_ids(self._data.bags)], 'S')
@@ -95,6 +96,7 @@ class LogReplay:
             held = np.zeros(len(index), bool)
             held[places[places >= 0]] = True
             new = [self._data.bags / name.decode() for name in ids[places < 0]]
+            self._unreachable = 0
             with _readers(min(os.cpu_count() or 1, len(new) // WORTH_A_WORKER)) as read:
                 for start in range(0, len(new), AT_ONCE):
                     progress(start, len(new))
@@ -103,13 +105,15 @@ class LogReplay:
             self._present = np.concatenate([held, np.ones(len(index) - len(held), bool)])
         return len(new)
 
-    def _store(self, results: Iterable[EpisodeTransitions | Unreadable]) -> None:
+    def _store(self, results: Iterable[EpisodeTransitions | Unreadable | None]) -> None:
         episodes = []
         for result in results:
             if isinstance(result, Unreadable):
                 # Another process may have set it aside, or removed it, at the same time.
                 with suppress(FileNotFoundError):
                     set_aside(result.path, result.reason)
+            elif result is None:
+                self._unreachable += 1
             else:
                 episodes.append(result)
         self.store.append(episodes)
@@ -127,6 +131,8 @@ class LogReplay:
             if number := int(np.sum(usable & applies)):
                 left_out[reason] = number
                 usable &= ~applies
+        if self._unreachable:
+            left_out['its bag cannot be read now'] = self._unreachable
         self._held_out = np.concatenate([self._held_out, held_out(index.ids[len(self._held_out) :])])
         return Replay(
             self._logged(usable & ~self._held_out, outcomes),
@@ -162,7 +168,7 @@ def held_out(ids: np.ndarray) -> np.ndarray:
 
 
 @contextmanager
-def _readers(workers: int) -> Iterator[Callable[..., Iterable[EpisodeTransitions | Unreadable]]]:
+def _readers(workers: int) -> Iterator[Callable[..., Iterable[EpisodeTransitions | Unreadable | None]]]:
     """Yield a `map` over worker processes, or over this one when there is too little to read for more."""
     if workers < 2:
         yield map

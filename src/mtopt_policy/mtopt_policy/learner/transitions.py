@@ -7,6 +7,7 @@ transition. Nor is s': it is the state of the following row.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,9 +15,9 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from mtopt_core.episode import Episode, Termination
-from mtopt_core.episode_bag import read_episode
-from mtopt_core.errors import BagError, ImageError
+from mtopt_core.episode import Episode, Step, Termination
+from mtopt_core.episode_bag import read_named_episode
+from mtopt_core.errors import BagError, BagUnreachableError, ConfigurationError, ImageError
 from mtopt_core.images import crop_resize, decode_jpeg, decode_square, encode_jpeg
 from mtopt_policy.action_space import DIMENSIONS, STATE, ActionSpace, decisions, encode_state
 
@@ -123,15 +124,12 @@ def to_transitions(episode: Episode, layout: StoreLayout) -> EpisodeTransitions:
         ImageError: An image is damaged.
     """
     task = episode.info.task
-    steps = [episode.steps[index] for index in decisions(episode, layout.action_space)]
-    missing = {view for step in steps for view in layout.views if view not in step.observation.images}
-    unusable = ''
-    if episode.info.termination == Termination.ABORTED:
-        unusable = 'it was aborted'
-    elif not steps:
-        unusable = 'it holds no decision'
-    elif missing:
-        unusable = f'it has no images of {", ".join(sorted(missing))}'
+    try:
+        steps = [episode.steps[index] for index in decisions(episode, layout.action_space)]
+        unusable = _why_unusable(episode, steps, layout)
+    except ConfigurationError as error:
+        # The skill is somebody else's.
+        unusable = str(error)
     if unusable:
         return EpisodeTransitions(episode.info.episode_id, task, np.empty(0, layout.record), b'', unusable)
     images = [[layout.pack(step.observation.images[view]) for view in layout.views] for step in steps]
@@ -146,9 +144,21 @@ def to_transitions(episode: Episode, layout: StoreLayout) -> EpisodeTransitions:
     return EpisodeTransitions(episode.info.episode_id, task, records, together)
 
 
-def read_transitions(path: Path, layout: StoreLayout) -> EpisodeTransitions | Unreadable:
-    """Read a bag; what worker processes run, so an error is returned, not raised."""
+def _why_unusable(episode: Episode, steps: Sequence[Step], layout: StoreLayout) -> str:
+    """Return why nothing can be learned from an episode of these decisions; empty if something can."""
+    missing = {view for step in steps for view in layout.views if view not in step.observation.images}
+    if episode.info.termination == Termination.ABORTED:
+        return 'it was aborted'
+    if not steps:
+        return 'it holds no decision'
+    return f'it has no images of {", ".join(sorted(missing))}' if missing else ''
+
+
+def read_transitions(path: Path, layout: StoreLayout) -> EpisodeTransitions | Unreadable | None:
+    """Read a bag, none if it cannot be read now; what worker processes run, so an error is returned, not raised."""
     try:
-        return to_transitions(read_episode(path), layout)
+        return to_transitions(read_named_episode(path), layout)
+    except BagUnreachableError:
+        return None
     except (BagError, ImageError) as error:
         return Unreadable(path, str(error))
