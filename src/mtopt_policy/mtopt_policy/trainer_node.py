@@ -27,7 +27,8 @@ from mtopt_policy.learner.training import Training, TrainingOptions
 from mtopt_policy.manifest import PolicyManifest
 
 WAIT_SECONDS = 5.0
-"""Time between two looks for data while there is nothing to learn from, s."""
+"""Time between two looks for data while there is nothing to learn from, and before a training that failed is gone on
+with, s."""
 
 
 class TrainerNode(Node):
@@ -104,19 +105,26 @@ class TrainerNode(Node):
             self._model_version.publish(version)
 
     def _train(self) -> None:
-        try:
-            self._training = training = Training(self._options)
-            while not self._stop.is_set() and not self._has_data(training):
-                self._stop.wait(WAIT_SECONDS)
-            if not self._stop.is_set():
-                self.report(OK, 'training')
-                training.run(sys.maxsize, self._stop, self)
-        except MtoptError as error:
-            self.report(ERROR, str(error))
-        except Exception as error:
-            # Nobody waits for this thread: without a word the node would stay alive and train no more.
-            self.get_logger().error(traceback.format_exc())
-            self.report(ERROR, f'training failed: {type(error).__name__}: {error}')
+        """Train until told to stop: what ends a training, a full disk or a label store that is held, may pass."""
+        while not self._stop.is_set():
+            try:
+                self._train_once()
+            except MtoptError as error:
+                self.report(ERROR, f'{error}. Trying again by itself every {WAIT_SECONDS:g} s')
+            except Exception as error:
+                # Nobody waits for this thread: without a word the node would stay alive and train no more.
+                self.get_logger().error(traceback.format_exc())
+                self.report(ERROR, f'training failed: {type(error).__name__}: {error}')
+            self._stop.wait(WAIT_SECONDS)
+
+    def _train_once(self) -> None:
+        """Go on from the last export, until told to stop."""
+        self._training = training = Training(self._options)
+        while not self._stop.is_set() and not self._has_data(training):
+            self._stop.wait(WAIT_SECONDS)
+        if not self._stop.is_set():
+            self.report(OK, 'training')
+            training.run(sys.maxsize, self._stop, self)
 
     def _has_data(self, training: Training) -> bool:
         training.read()

@@ -1,5 +1,6 @@
 """The trainer node in a process of its own, over real DDS."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -59,13 +60,19 @@ def test_the_trainer_waits_for_data_then_announces_policies_and_exports_once_mor
     listener, record, tmp_path
 ):
     data, out = tmp_path / 'data', tmp_path / 'out'
+    out.mkdir()
     arguments = {'bags': data, 'out': out, 'outcomes': '[simulator]', 'changes': '[batch=8, export_seconds=1.0]'}
     parameters = [part for name, value in arguments.items() for part in ('-p', f'{name}:={value}')]
     command = [sys.executable, '-m', 'mtopt_policy.trainer_node', '--ros-args', *parameters]
     trainer = subprocess.Popen(command, env=os.environ, stderr=subprocess.PIPE, text=True)
     try:
         listener.wait_for(lambda: any(message.startswith('waiting: ') for message in listener.messages))
-        record(10)
+        # What ends a training may pass: here that another one has the folder.
+        with (out / 'lock').open('w') as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            record(10)
+            listener.wait_for(lambda: any('another training runs' in message for message in listener.messages))
+            assert not listener.versions
         listener.wait_for(lambda: len(listener.versions) >= 2)
         announced = listener.versions[-1]
         _, manifest = load_checkpoint(out / 'policy' / announced.version, PolicyManifest)

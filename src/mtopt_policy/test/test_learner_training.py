@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from mtopt_core.checkpoint import load_checkpoint, load_manifest, newest_checkpoint
-from mtopt_core.episode import Verdict
+from mtopt_core.episode import Outcome, Verdict
 from mtopt_core.errors import UnknownTaskError
+from mtopt_core.label_store import LabelStore
 from mtopt_core.tasks import load_tasks
 from mtopt_policy.learner.impersonation import Impersonation
 from mtopt_policy.learner.trainer import TrainingError
@@ -99,6 +100,15 @@ def test_two_trainings_do_not_run_in_one_folder(record, tmp_path, training, run)
     assert run(second, 1).exported_steps == [1]
 
 
+def test_a_training_set_up_before_another_one_ended_does_not_undo_it(record, tmp_path, training, run):
+    data = record(10).data
+    first, second = training(data, tmp_path / 'out'), training(data, tmp_path / 'out')
+    run(first, 2)
+    with pytest.raises(TrainingError, match=r'has gone on in .*/out meanwhile; start again'):
+        run(second, 1)
+    assert run(training(data, tmp_path / 'out'), 3).exported_steps == [3]
+
+
 def test_what_a_killed_export_left_half_written_is_cleared_away(record, tmp_path, training, run):
     made = training(record(10).data, tmp_path / 'out')
     half = made.folder.policies / '.20261123T000000_000001.x.partial'
@@ -159,6 +169,23 @@ def test_only_the_tasks_asked_for_are_learned_by_a_network_that_has_a_place_for_
 def test_a_task_to_learn_that_does_not_exist_is_an_error(record, tmp_path, training):
     with pytest.raises(UnknownTaskError, match=r"unknown task 'lift-cat'; known: .*lift-can"):
         training(record(1).data, tmp_path / 'out', learn=('lift-cat',))
+
+
+def test_nothing_is_joined_anew_while_nothing_has_changed(record, tmp_path, training):
+    data = record(10).data
+    made = training(data, tmp_path / 'out')
+    before = made.learner.buffers
+    made.read()
+    assert made.learner.buffers is before
+    store = LabelStore(data)
+    store.add('episode_00003', 'human', '', [Outcome('lift-can', Verdict.FAILURE, 0.0)], 'Ada')
+    store.close()
+    made.read()
+    graded = made.learner.buffers
+    assert graded is not before
+    shutil.rmtree(data.bags / 'episode_00003')
+    made.read()
+    assert made.learner.buffers is not graded
 
 
 @pytest.mark.parametrize('follow', [True, False])

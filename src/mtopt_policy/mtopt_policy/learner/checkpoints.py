@@ -63,6 +63,7 @@ class TrainingFolder:
         self.tensorboard = root / 'tensorboard'
         self._states = root / 'trainer'
         self._keep = keep
+        self._newest: Path | None = None
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -103,7 +104,7 @@ class TrainingFolder:
         Raises:
             CheckpointError: It cannot be written.
         """
-        save_checkpoint(self._states, state, manifest)
+        self._newest = save_checkpoint(self._states, state, manifest)
         _prune(self._states, STATES_KEPT)
 
     def load_state(self) -> tuple[dict[str, torch.Tensor], TrainerManifest] | None:
@@ -112,13 +113,24 @@ class TrainingFolder:
         Raises:
             CheckpointError: It is damaged; the message says what to do.
         """
-        newest = newest_checkpoint(self._states)
+        self._newest = newest = newest_checkpoint(self._states)
         if newest is None:
             return None
         try:
             return load_checkpoint(newest, TrainerManifest)
         except CheckpointError as error:
             raise CheckpointError(f'{error}; delete {newest} to go on from the state before it') from None
+
+    def require_unchanged(self) -> None:
+        """Check that the state that was loaded is still the newest.
+
+        Raises:
+            TrainingError: Another training has gone on meanwhile.
+        """
+        if newest_checkpoint(self._states) != self._newest:
+            raise TrainingError(
+                f'another training has gone on in {self._root} meanwhile; start again to go on from where it is'
+            )
 
 
 def _prune(folder: Path, keep: int) -> None:

@@ -77,6 +77,7 @@ class LogReplay:
         self._present = np.zeros(len(self.store.index), bool)
         self._held_out = np.empty(0, bool)
         self._unreachable = 0
+        self._joined: np.ndarray | None = None
 
     def read(self, progress: Report = silent) -> int:
         """Read new bags into the store; damaged ones are set aside with the reason.
@@ -118,6 +119,15 @@ class LogReplay:
                 episodes.append(result)
         self.store.append(episodes)
 
+    def changed(self) -> bool:
+        """Return whether `replay` would return something else than it did last: bags or outcomes came or went.
+
+        Raises:
+            LabelError: The label store is damaged.
+        """
+        same = self._joined is not None and np.array_equal(self._joined, self._present)
+        return not same or self._outcomes.changed()
+
     def replay(self) -> Replay:
         """Join the episodes read with their present outcomes.
 
@@ -133,6 +143,7 @@ class LogReplay:
                 usable &= ~applies
         if self._unreachable:
             left_out['its bag cannot be read now'] = self._unreachable
+        self._joined = self._present
         self._held_out = np.concatenate([self._held_out, held_out(index.ids[len(self._held_out) :])])
         return Replay(
             self._logged(usable & ~self._held_out, outcomes),

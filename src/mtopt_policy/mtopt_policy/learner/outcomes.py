@@ -47,6 +47,15 @@ class Outcomes:
         self._file = folder / f'outcomes-{key}.npz'
         self._outcomes, self._last_grading = self._load()
 
+    def changed(self) -> bool:
+        """Return whether anything was graded since `of` was called last.
+
+        Raises:
+            LabelError: The label store is damaged.
+        """
+        with closing(LabelStore(self._data)) as labels:
+            return labels.last_grading() != self._last_grading
+
     def of(self, index: EpisodeIndex) -> np.ndarray:
         """Return the outcomes that count, `(E, T) int8` of `Verdict`; `UNSURE` also where nobody judged.
 

@@ -41,6 +41,9 @@ from mtopt_policy.q_network import QNetwork, QNetworkConfiguration
 INTERVAL = 50
 """Gradient steps between two points of the curves."""
 
+REFRESHING = 0.05
+"""Share of the time that looking for new data may take: of a million episodes it takes seconds."""
+
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -185,7 +188,8 @@ class Training:
             read = self._log_replay.read(progress)
         self.measured.episodes += read
         self.measured.read_seconds += (time.perf_counter() - start) if read else 0.0
-        self.learner.refresh()
+        if self._log_replay.changed():
+            self.learner.refresh()
 
     def require_data(self) -> None:
         """Check that there is something to learn from.
@@ -220,16 +224,18 @@ class Training:
             observer: Told how it goes.
 
         Raises:
-            TrainingError: There is nothing to learn from, another training runs in the folder, the loss is not
-                finite, or curves or transitions cannot be written.
+            TrainingError: There is nothing to learn from, another training runs in the folder, or has run since this
+                one was set up, the loss is not finite, or curves or transitions cannot be written.
             CheckpointError: A checkpoint cannot be written.
         """
         self.require_data()
         with self._disk_errors(), self.folder.locked():
+            self.folder.require_unchanged()
             self._run(steps, stop, observer)
 
     def _run(self, steps: int, stop: threading.Event, observer: Observer) -> None:
         start = refreshed = exported = interval_start = time.perf_counter()
+        pause = self.options.refresh_seconds
         first = self.step
         monitor = Monitor(self.folder.tensorboard, self.options.tasks.names, self.step)
         try:
@@ -241,10 +247,11 @@ class Training:
                     seconds, interval_start = now - interval_start, now
                     figures = {'steps per second': INTERVAL / seconds, **self.learner.figures(batch, seconds)}
                     observer.stepped(self.step, monitor.write(self.step, self.learner.buffers.sizes, figures))
-                if self.options.follow and now - refreshed > self.options.refresh_seconds:
+                if self.options.follow and now - refreshed > pause:
                     self.read()
                     self.require_data()
-                    refreshed = now
+                    refreshed = time.perf_counter()
+                    pause = max(self.options.refresh_seconds, (refreshed - now) / REFRESHING)
                 if now - exported > self.configuration.export_seconds:
                     self._export(monitor, observer)
                     exported = now
