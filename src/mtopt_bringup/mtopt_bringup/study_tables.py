@@ -24,7 +24,8 @@ def heading(name: str, study: Study, rows: Sequence[Row]) -> str:
     seeds = sorted({seed for row in rows for seed in row.seeds})
     kind = 'INDICATIVE, one seed, fewer steps; ' if study.indicative else ''
     full = ', but where a run is called full' if any(RUNS[run].setting == 'full' for run in study.runs) else ''
-    return f'{name}: success by the truth; {kind}seeds {", ".join(map(str, seeds))}; {SETTING}{full}'
+    numbers = ', '.join(map(str, seeds))
+    return f'{name}: success by the truth; {kind}seeds {numbers}; intervals of the scenes alone; {SETTING}{full}'
 
 
 def columns(study: Study) -> list[str]:
