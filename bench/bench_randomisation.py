@@ -2,7 +2,8 @@
 
 For each factor on how much looks vary: the same number of episodes of the aimed script, a policy with as many gradient
 steps, and its success on the same seeds in MuJoCo, with usual and with wide looks, and in Gazebo. It goes on where it
-was stopped, and shows what there is with `--show`.
+was stopped, on another machine too: a factor whose evaluations are all in `results/randomisation` is not run again.
+`--show` shows what there is.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ def result_of(folder: Path, place: str) -> Path:
     return folder / f'{place.replace(", ", "_").replace(" ", "_").lower()}.json'
 
 
-def stages_of(folder: Path, looks: float, tasks: str, collected: int, steps: int, episodes: int) -> list[Stage]:
+def stages_of(
+    folder: Path, results: Path, looks: float, tasks: str, collected: int, steps: int, episodes: int
+) -> list[Stage]:
     """Return what is done for one factor, one process and one thread at a time: collect, train, evaluate everywhere."""
     simulate = [
         *('simulate', '--out', str(folder), '--episodes', str(collected), '--tasks', tasks, '--aim', str(AIM)),
@@ -59,7 +62,7 @@ def stages_of(folder: Path, looks: float, tasks: str, collected: int, steps: int
         Stage('train', f'{name}: train', partial(list, train)),
         *(
             Stage(
-                place, f'{name}: {place}', partial(list, [*evaluate, *where, '--json', str(result_of(folder, place))])
+                place, f'{name}: {place}', partial(list, [*evaluate, *where, '--json', str(result_of(results, place))])
             )
             for place, where in WHERE.items()
         ),
@@ -67,8 +70,9 @@ def stages_of(folder: Path, looks: float, tasks: str, collected: int, steps: int
 
 
 def main(
-    folder: Annotated[Path, typer.Argument(help='Folder for episodes, policies and results.')] = Path(
-        'out/randomisation'
+    folder: Annotated[Path, typer.Argument(help='Folder for episodes and policies.')] = Path('out/randomisation'),
+    results: Annotated[Path, typer.Option(help='Folder of the evaluations, kept in the repository.')] = Path(
+        'results/randomisation'
     ),
     looks: Annotated[str, typer.Option(help='Factors in training, separated by commas.')] = '0,1,2',
     tasks: Annotated[str, typer.Option(help='Names separated by commas.')] = 'lift-any,place-any',
@@ -81,13 +85,13 @@ def main(
     prepare()
     console = Console()
     factors = [float(factor) for factor in looks.split(',')]
-    folders = {factor: folder / f'looks-{factor:g}' for factor in factors}
-    for factor, place in folders.items():
-        if not show:
-            path = place / 'state.json'
-            stages = stages_of(place, factor, tasks, collected, steps, episodes)
-            carry_out(stages, State.load(path), path, 'the same command', console)
-    console.print(table_of(folders, tasks.split(',')))
+    evaluations = {factor: results / f'looks-{factor:g}' for factor in factors}
+    for factor, found in evaluations.items():
+        if not show and not all(result_of(found, where).exists() for where in WHERE):
+            out = folder / f'looks-{factor:g}'
+            stages = stages_of(out, found, factor, tasks, collected, steps, episodes)
+            carry_out(stages, State.load(out / 'state.json'), out / 'state.json', 'the same command', console)
+    console.print(table_of(evaluations, tasks.split(',')))
     print(load())
 
 
