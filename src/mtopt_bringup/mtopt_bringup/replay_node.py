@@ -1,4 +1,4 @@
-"""`mtopt replay`: recorded episodes on their topics again, in time; what `ros2 bag play` does in a ROS installation."""
+"""`mtopt replay`: recorded episodes on their topics again, in time; unlike `ros2 bag play` it commands no robot."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mtopt_bringup.interruption import Interruption
 from mtopt_bringup.plain_node import plain_node
-from mtopt_bringup.playback import Due, Punctuality, schedule
+from mtopt_bringup.playback import Due, Punctuality, harmless, schedule
 from mtopt_core.bag import BagReader
 from mtopt_core.episode_bag import LATCHED_TOPICS
-from mtopt_core.errors import BagError
+from mtopt_core.errors import BagError, MtoptError
+from mtopt_node.discovery import node_names
 from mtopt_node.qos import EVENTS, LATCHED, OBSERVATIONS
 
 DISCOVERY = 3.0
@@ -30,6 +31,10 @@ SETTLE = 0.5
 """s in which no more of them does, once the first has."""
 NAP = 0.05
 """s; the longest sleep, so that Ctrl-C is noticed."""
+
+
+class RobotThereError(MtoptError):
+    """A robot of a bag's name is there: what it was once would be taken for what it is now."""
 
 
 def replay(
@@ -43,7 +48,8 @@ def replay(
     """Publish recorded episodes on the topics they were recorded from, as far apart in time.
 
     The page, the success detector's node and Foxglove then see an old episode as if it happened now. Messages are
-    published as they are, with the stamps they had. In a ROS installation `ros2 bag play BAG` does the same.
+    published as they are, with the stamps they had. What commands an arm is left out: trajectories, and the emergency
+    stop. `ros2 bag play BAG`, in a ROS installation, publishes those too: A REAL ARM CARRIES THEM OUT.
     """
     with Interruption() as interruption, plain_node('replay') as node, _display() as show:
         player = _Player(node, lambda: interruption.requested)
@@ -79,7 +85,7 @@ class _Player:
             BagError: The bag cannot be read, or a message type is not installed or other than in a bag before.
         """
         with BagReader(path) as bag:
-            for topic, type_name in bag.topics.items():
+            for topic, type_name in harmless(bag.topics).items():
                 known, _ = self._publishers.get(topic, (type_name, None))
                 if known != type_name:
                     raise BagError(
@@ -106,10 +112,12 @@ class _Player:
 
         Raises:
             BagError: The bag is damaged.
+            RobotThereError: A robot of that name is there.
         """
         start = time.monotonic()
         with BagReader(path) as bag:
             for due in schedule(bag, rate):
+                self._require_no_robot()
                 while (rest := start + due.seconds - time.monotonic()) > 0:
                     if self._stopped():
                         return
@@ -118,6 +126,22 @@ class _Player:
                 publisher.publish(due.message.cdr)
                 self.punctuality.delays.append(time.monotonic() - start - due.seconds)
                 on_message(due)
+
+    def _require_no_robot(self) -> None:
+        """See that nobody else says where the joints of a bag's robot are.
+
+        Raises:
+            RobotThereError: Somebody does.
+        """
+        for topic in {f'/{topic.split("/")[1]}/joint_states' for topic in self._publishers}:
+            if self._node.count_publishers(topic) > (topic in self._publishers):
+                found = node_names(self._node.get_publishers_info_by_topic(topic))
+                others = ', '.join(sorted(found - {self._node.get_fully_qualified_name()})) or 'another replay'
+                raise RobotThereError(
+                    f'{others} publishes {topic} in ROS domain {self._node.context.get_domain_id()}: nothing is played '
+                    'beside a robot of the same name. Stop it, or choose another ROS_DOMAIN_ID for this command and '
+                    'whoever is to see the episode'
+                )
 
 
 def _class(path: Path, type_name: str) -> Any:

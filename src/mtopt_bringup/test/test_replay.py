@@ -17,7 +17,11 @@ import pytest
 import rclpy
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
-from sensor_msgs.msg import CompressedImage
+from rclpy.publisher import Publisher
+from rclpy.serialization import serialize_message
+from sensor_msgs.msg import CompressedImage, JointState
+from std_msgs.msg import Bool
+from trajectory_msgs.msg import JointTrajectory
 
 from mtopt_core.bag import BagReader, BagWriter
 from mtopt_core.configuration import CAMERAS, load_cell
@@ -31,6 +35,7 @@ from mtopt_node.qos import EVENTS, OBSERVATIONS
 
 TIMEOUT = 60.0
 STEP = 0.4  # s
+ARM = '/robot1/joint_trajectory_controller/joint_trajectory'
 
 
 @pytest.fixture
@@ -58,17 +63,24 @@ class Listener:
         self.images: list[tuple[float, CompressedImage]] = []
         self.observations: list[tuple[float, ObservationMessage]] = []
         self.episodes: list[EpisodeMessage] = []
+        self.commands: list[JointTrajectory | Bool] = []
         take = {
             '/robot1/cameras/main/compressed': (CompressedImage, self._timed(self.images), OBSERVATIONS),
             '/robot1/observation': (ObservationMessage, self._timed(self.observations), OBSERVATIONS),
             '/robot1/episode': (EpisodeMessage, self.episodes.append, EVENTS),
+            '/robot1/emergency_stop': (Bool, self.commands.append, EVENTS),
+            ARM: (JointTrajectory, self.commands.append, EVENTS),
         }
         for topic, (kind, callback, quality) in take.items():
             self._node.create_subscription(kind, topic, callback, quality)
+        self.joint_states: Publisher | None = None
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
         self._thread = threading.Thread(target=self._executor.spin, daemon=True)
         self._thread.start()
+
+    def be_a_robot(self) -> None:
+        self.joint_states = self._node.create_publisher(JointState, '/robot1/joint_states', EVENTS)
 
     @staticmethod
     def _timed(into: list) -> Callable:
@@ -113,6 +125,29 @@ def test_an_episode_comes_on_its_topics_in_time_with_nothing_lost_or_changed(bag
     assert [message.header.stamp.sec for _, message in listener.observations] == [1, 1, 1, 2]
 
 
+def test_nothing_that_was_commanded_is_commanded_again(listener: Listener, tmp_path: Path) -> None:
+    recorded = BagWriter(tmp_path, 'recorded')
+    for topic, message in ((ARM, JointTrajectory()), ('/robot1/emergency_stop', Bool(data=True))):
+        recorded.write(
+            topic, f'{message.__module__.split(".")[0]}/msg/{type(message).__name__}', serialize_message(message), 1
+        )
+    recorded.write('/robot1/episode', 'mtopt_msgs/msg/EpisodeInfo', serialize_message(EpisodeMessage()), 2)
+    recorded.finish()
+    told, _ = listener.start(str(tmp_path / 'recorded')).communicate(timeout=TIMEOUT)
+    assert told.startswith('1 messages')
+    assert len(listener.episodes) == 1
+    assert listener.commands == []
+
+
+def test_nothing_is_played_beside_a_robot_of_the_same_name(bag: Path, listener: Listener) -> None:
+    listener.be_a_robot()
+    process = listener.start(str(bag))
+    _, told = process.communicate(timeout=TIMEOUT)
+    assert process.returncode != 0
+    assert '/tester publishes /robot1/joint_states' in ' '.join(told.split())
+    assert listener.observations == []
+
+
 def test_it_is_as_much_faster_as_it_is_told(bag: Path, listener: Listener) -> None:
     listener.start(str(bag), '--rate', '4').communicate(timeout=TIMEOUT)
     times = [at for at, _ in listener.observations]
@@ -137,7 +172,7 @@ def test_what_cannot_be_played_is_named_before_anything_is(bag: Path, listener: 
         _, told = process.communicate(timeout=TIMEOUT)
         assert process.returncode != 0
         assert 'Traceback' not in told
-        return ' '.join(told.split())
+        return ' '.join(told.replace('│', ' ').split())  # of the box that long lines are broken in
 
     broken = tmp_path / 'broken'
     shutil.copytree(bag, broken)
