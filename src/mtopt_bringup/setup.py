@@ -31,6 +31,7 @@ setup(
             f'fleet = {NAME}.fleet_node:fleet',
             f'replay = {NAME}.replay_node:replay',
             f'stop = {NAME}.stop_node:stop',
+            f'resume = {NAME}.resume_node:resume',
             f'report = {NAME}.report:report',
             f'bootstrap = {NAME}.bootstrap:bootstrap',
             f'demo = {NAME}.demo:demo',

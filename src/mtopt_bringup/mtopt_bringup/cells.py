@@ -20,6 +20,18 @@ PolicyName = Literal['scripted', 'learned', 'mixture', 'curriculum']
 _ROBOT = re.compile(r'(?!machine$)[A-Za-z][A-Za-z0-9_]*')
 
 
+def robot_name(text: str) -> str:
+    """Return the name of a robot, given with or without the slash of its namespace.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    name = text.strip('/')
+    if not _ROBOT.fullmatch(name):
+        raise ConfigurationError(f'{text!r} is no robot\'s name: letters, digits and "_", such as robot1')
+    return name
+
+
 class RobotConfiguration(BaseModel):
     """One robot; what is left out is as for the whole fleet. Paths are relative to the file's folder.
 

@@ -1,15 +1,28 @@
-"""A node for a command that lasts a moment: no lifecycle, no signal handlers of ROS."""
+"""A node for a command that lasts a moment, and what it may ask: no lifecycle, no signal handlers of ROS."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import rclpy
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
+from std_srvs.srv import Trigger
 
+from mtopt_core.errors import MtoptError
 from mtopt_core.shared_memory import dead_ports_held
+
+DISCOVERY = 5.0
+"""s in which a node must be found."""
+ANSWER = 5.0
+"""s in which it must answer."""
+NAP = 0.02
+
+
+class AnswerError(MtoptError):
+    """A node is not there, does not answer, or refuses."""
 
 
 @contextmanager
@@ -23,3 +36,25 @@ def plain_node(name: str) -> Iterator[Node]:
     finally:
         node.destroy_node()
         rclpy.try_shutdown()
+
+
+def ask(node: Node, service: str) -> str:
+    """Ask another node something by its service and return what it says.
+
+    Raises:
+        AnswerError: It is not there, does not answer, or refuses; the message says which.
+    """
+    client = node.create_client(Trigger, service)
+    deadline = time.monotonic() + DISCOVERY
+    while not client.service_is_ready():
+        if time.monotonic() > deadline:
+            raise AnswerError(
+                f'{service} was not found within {DISCOVERY:g} s in ROS domain {node.context.get_domain_id()}'
+            )
+        time.sleep(NAP)
+    future = client.call_async(Trigger.Request())
+    rclpy.spin_until_future_complete(node, future, timeout_sec=ANSWER)
+    answer = future.result() if future.done() else None
+    if answer is None or not answer.success:
+        raise AnswerError(answer.message if answer else f'{service} does not answer')
+    return str(answer.message)

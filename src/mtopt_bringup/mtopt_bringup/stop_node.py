@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Annotated
 
 import rclpy
@@ -11,22 +10,17 @@ import typer
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from std_msgs.msg import Bool
-from std_srvs.srv import Trigger
 
-from mtopt_bringup.plain_node import plain_node
+from mtopt_bringup.cells import robot_name
+from mtopt_bringup.plain_node import ANSWER, DISCOVERY, NAP, AnswerError, ask, plain_node
 from mtopt_core.errors import MtoptError
 from mtopt_core.heartbeats import BLOCKED
 from mtopt_node.qos import COMMANDS, EVENTS
 
-DISCOVERY = 5.0
-"""s in which an arm controller must be found."""
 SETTLE = 1.0
 """s in which no more of them is, once the first has been."""
-ANSWER = 5.0
-"""s in which an arm controller must say that it is stopped, or that it is released."""
 AGAIN = 0.1
 """s after which the message is sent again: one that is sent before its way is laid is lost."""
-NAP = 0.02
 _CONTROLLER = 'arm_controller'
 
 
@@ -48,11 +42,12 @@ def stop(
     """
     if release and not robot:
         raise StopError('say which robot may move again: `mtopt stop robot1 --release`')
+    robot = robot_name(robot) if robot else ''
     with plain_node('stop') as node:
         if release:
-            print(_released(node, robot.strip('/')))
+            print(_released(node, robot))
         else:
-            for name in _engaged(node, robot.strip('/')):
+            for name in _engaged(node, robot):
                 print(f'{name} is stopped; `mtopt stop {name} --release` lets it move again')
 
 
@@ -101,23 +96,7 @@ def _released(node: Node, robot: str) -> str:
     Raises:
         StopError: It is not there, or refuses.
     """
-    client = node.create_client(Trigger, f'/{robot}/{_CONTROLLER}/reset_emergency_stop')
-    if not _within(DISCOVERY, client.service_is_ready):
-        raise StopError(
-            f'there is no arm controller of {robot}: {client.srv_name} was not found within {DISCOVERY:g} s'
-        )
-    future = client.call_async(Trigger.Request())
-    rclpy.spin_until_future_complete(node, future, timeout_sec=ANSWER)
-    answer = future.result() if future.done() else None
-    if answer is None or not answer.success:
-        raise StopError(f'{robot} stays stopped: {answer.message if answer else "its arm controller does not answer"}')
-    return f'{robot}: {answer.message}'
-
-
-def _within(seconds: float, condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(NAP)
-    return True
+    try:
+        return f'{robot}: {ask(node, f"/{robot}/{_CONTROLLER}/reset_emergency_stop")}'
+    except AnswerError as error:
+        raise StopError(f'{robot} stays stopped: {error}') from None
