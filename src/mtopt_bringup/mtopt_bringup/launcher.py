@@ -18,7 +18,7 @@ import yaml
 
 from mtopt_bringup.graph import NodeSpec
 from mtopt_core.child_processes import die_with_parent
-from mtopt_core.errors import MtoptError
+from mtopt_core.errors import ConfigurationError, MtoptError
 from mtopt_core.shared_memory import remove_stale_segments
 from mtopt_core.whole_file import write_whole
 
@@ -63,8 +63,15 @@ class Launcher:
         self.nodes: tuple[RunningNode, ...] = ()
 
     def __enter__(self) -> Launcher:
-        """Start every node."""
-        self._logs.mkdir(parents=True, exist_ok=True)
+        """Start every node.
+
+        Raises:
+            ConfigurationError: There can be no folder of logs.
+        """
+        try:
+            self._logs.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f'folder {self._logs} cannot be made: {error.strerror}') from None
         try:
             for spec in self._specs:
                 self.nodes += (self._start(spec),)
@@ -117,6 +124,8 @@ class Launcher:
         if not (again and parameters.exists()):
             write_whole(parameters, yaml.safe_dump({'/**': {'ros__parameters': dict(spec.parameters)}}))
         log = self._logs / f'{stem}.log'
+        if not again and log.exists():
+            log.replace(log.with_suffix('.log.1'))  # of the night that failed, which one looks at after starting anew
         prefix = ['mtopt_node.spare'] if spare else []
         module = f'{spec.package}.{spec.executable}'
         with log.open('ab' if again else 'wb') as output:

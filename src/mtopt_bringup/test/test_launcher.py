@@ -12,6 +12,7 @@ import pytest
 from mtopt_bringup.graph import NodeSpec
 from mtopt_bringup.launcher import Launcher, NodeDiedError
 from mtopt_core.environment import free_domain
+from mtopt_core.errors import ConfigurationError
 
 START_TIMEOUT = 20.0
 
@@ -51,6 +52,22 @@ def test_nodes_stop_when_asked_and_nothing_has_to_be_killed(tmp_path, environmen
         launcher.check()
         assert launcher.stop() == ()
     assert [node.process.returncode for node in launcher.nodes] == [0, 0]
+
+
+def test_what_a_node_printed_in_the_run_before_is_kept(tmp_path, environment):
+    for words in ('one.yaml', 'two.yaml'):
+        with Launcher([recorder(tmp_path, cell_file=str(tmp_path / words))], tmp_path / 'log', environment) as launcher:
+            wait_until(lambda launcher=launcher: launcher.nodes[0].process.poll() is not None)
+    assert 'two.yaml' in (tmp_path / 'log' / 'robot1.recorder.log').read_text()
+    assert 'one.yaml' in (tmp_path / 'log' / 'robot1.recorder.log.1').read_text()
+
+
+@pytest.mark.parametrize('place', ['file', 'file/deeper'])
+def test_a_data_folder_that_cannot_be_is_named(tmp_path, environment, place):
+    (tmp_path / 'file').touch()
+    logs = tmp_path / place / 'log'
+    with pytest.raises(ConfigurationError, match=str(logs)), Launcher([recorder(tmp_path)], logs, environment):
+        pytest.fail('nodes were started')
 
 
 def test_nodes_do_not_outlive_a_launcher_that_is_killed(tmp_path, environment):
