@@ -17,7 +17,14 @@ Sim = Annotated[
     typer.Option(help='What stands in for a robot; elsewhere: a simulator that runs already; none: a real one.'),
 ]
 
-Episodes = Annotated[int, typer.Option(min=-1, help='For each robot to collect; -1: until Ctrl-C, 0: only on request.')]
+Episodes = Annotated[
+    int,
+    typer.Option(
+        min=-1,
+        help='For each robot to collect; -1: until Ctrl-C, 0: only on request. Where no robot can go on without a '
+        'person and there is no --help-command, a command with a number ends with the reason.',
+    ),
+]
 
 Policy = Annotated[
     PolicyName,

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable
 from types import FrameType, TracebackType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interruption:
@@ -14,7 +14,7 @@ class Interruption:
 
     Attributes:
         requested: Whether one came; loops ask it between two pieces of work.
-        terminate: Called at SIGTERM, which unlike Ctrl-C does not reach child processes by itself.
+        terminate: Called at all but Ctrl-C, which reaches child processes by itself.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,10 @@ class Interruption:
 
     def __enter__(self) -> Interruption:
         """Take over the signals."""
-        self._before = {number: signal.signal(number, self._request) for number in SIGNALS}
+        # What `nohup` has made deaf to the end of its terminal stays so.
+        deaf = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        heeded = [number for number in SIGNALS if not (deaf and number == signal.SIGHUP)]
+        self._before = {number: signal.signal(number, self._request) for number in heeded}
         return self
 
     def __exit__(
@@ -35,7 +38,9 @@ class Interruption:
     def _request(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         self.requested = True
         self._give_back()
-        if number == signal.SIGTERM:
+        if number == signal.SIGHUP:
+            signal.signal(number, signal.SIG_IGN)  # the shell sends one, and its terminal another
+        if number != signal.SIGINT:
             self.terminate()
 
     def _give_back(self) -> None:

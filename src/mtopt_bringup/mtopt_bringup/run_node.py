@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 
 import rclpy
@@ -15,14 +17,15 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from mtopt_bringup import graph_command_options as option
-from mtopt_bringup.graph import GraphOptions, Simulator, graph
+from mtopt_bringup.display_node import Display, display
+from mtopt_bringup.graph import MACHINE, GraphOptions, NodeSpec, Simulator, graph
 from mtopt_bringup.interruption import Interruption
-from mtopt_bringup.launcher import Launcher
+from mtopt_bringup.launcher import Launcher, NodeDiedError
 from mtopt_bringup.supervisor import Supervisor, silences
+from mtopt_collector.help_call import HelpCall, HelpCallError
 from mtopt_core.cadence import Cadence, EpisodeCadence, by_policy, read_cadence, summarise
 from mtopt_core.errors import MtoptError
 from mtopt_core.heartbeats import Heartbeats
@@ -32,10 +35,17 @@ from mtopt_msgs.msg import CollectorStatus
 from mtopt_node.qos import EVENTS, LATCHED
 
 LOOK_PERIOD = 0.2  # s
+LISTEN = 2.0
+"""s of looking for another graph: every node of it gives two signs of life per second, once DDS has found it."""
+STUCK = CollectorStatus.STATE_NEEDS_PERSON
 
 
 class CollectionStoppedError(MtoptError):
-    """A collector needs a person and nobody is there."""
+    """Collectors need a person and nobody is there."""
+
+
+class GraphRunningError(MtoptError):
+    """Another graph has nodes of these names: both would command one robot."""
 
 
 def run(
@@ -88,7 +98,8 @@ def run_graph(options: GraphOptions, summaries: Sequence[Callable[[EpisodeCadenc
 
     Raises:
         NodeDiedError: A node ended right at its start, or again and again.
-        CollectionStoppedError: A robot cannot go on without a person.
+        GraphRunningError: Nodes of these names are there already.
+        CollectionStoppedError: No robot can go on without a person, and no command calls one.
     """
     data, console = DataFolder(options.data), Console()
     before = len(_cadence(data))
@@ -112,29 +123,90 @@ def _cadence(data: DataFolder) -> list[EpisodeCadence]:
 def _run_until_done(options: GraphOptions, data: DataFolder, console: Console) -> None:
     specs, logs = graph(options), data.root / 'log'
     before = len(_cadence(data))
-    collectors = [spec for spec in specs if spec.leads]
-    robots = [spec.namespace.strip('/') for spec in collectors]
-    wanted = [int(str(spec.parameters['episodes'])) for spec in collectors]
-    total = sum(wanted) if min(wanted) > 0 else 0
+    wanted = {spec.namespace.strip('/'): int(str(spec.parameters['episodes'])) for spec in specs if spec.leads}
+    total = sum(wanted.values()) if min(wanted.values()) > 0 else 0
     with (
         Interruption() as interruption,
-        _Display(options, console) as display,
-        Launcher(specs, logs, os.environ) as launcher,
-        StatusListener(robots, silences(specs)) as statuses,
+        display(console, max(wanted.values()) if total else None) as shown,
+        StatusListener(wanted, silences(specs)) as statuses,
     ):
-        supervisor = Supervisor(launcher, statuses.heartbeats, time.monotonic())
-        while not interruption.requested:
-            statuses.listen(LOOK_PERIOD)
-            supervisor.tend(time.monotonic())
-            display.show(statuses.newest.values())
-            stuck = [one for one in statuses.newest.values() if one.state == one.STATE_NEEDS_PERSON]
-            if stuck and total:
-                raise CollectionStoppedError(f'{stuck[0].robot} needs a person: {stuck[0].message}; logs are in {logs}')
-            if total and total <= len(_cadence(data)) - before:
-                break
-        display.stopping()
+        care = Care(specs, HelpCall(MACHINE, options.help_command, data), shown)
+        statuses.require_alone()
+        with (
+            Launcher(specs, logs, os.environ) as launcher,
+            care.of(Supervisor(launcher, statuses.heartbeats, time.monotonic())) as tend,
+        ):
+            while not interruption.requested:
+                statuses.listen(LOOK_PERIOD)
+                tend()
+                shown.show(statuses.newest.values())
+                if total and not options.help_command:
+                    require_hope(wanted, statuses.newest, logs)
+                if total and total <= len(_cadence(data)) - before:
+                    break
+            shown.stopping()
     if interruption.requested:
         console.print(f'stopped; everything collected is in {data.root}')
+
+
+class Care:
+    """Tells people what a supervisor had to do.
+
+    Args:
+        specs: The nodes.
+        call: Calls a person when a node is given up and no collector does: one that serves all robots, or a collector.
+        shown: Where everything is told.
+    """
+
+    def __init__(self, specs: Iterable[NodeSpec], call: HelpCall, shown: Display) -> None:
+        self._uncared = {spec.full_name for spec in specs if spec.leads or spec.namespace == f'/{MACHINE}'}
+        self._call_command, self._shown = call, shown
+
+    @contextmanager
+    def of(self, supervisor: Supervisor) -> Iterator[Callable[[], None]]:
+        """Yield what tends every node once; in the end tell what had to be started again, and what was given up."""
+        try:
+            yield partial(self._tend, supervisor)
+        except NodeDiedError as error:
+            if supervisor.given_up:
+                self._call(str(error))
+            raise
+        finally:
+            for name, times in supervisor.respawned.items():
+                self._shown.say(
+                    f'{name} was started again {times} times' + ', and given up' * (name in supervisor.given_up)
+                )
+
+    def _tend(self, supervisor: Supervisor) -> None:
+        known = set(supervisor.given_up)
+        for told in supervisor.tend(time.monotonic()):
+            self._shown.say(told)
+        for name in (supervisor.given_up.keys() - known) & self._uncared:
+            self._call(supervisor.given_up[name])
+
+    def _call(self, message: str) -> None:
+        try:
+            self._call_command.call(message, {})
+        except HelpCallError as error:
+            self._shown.say(str(error))
+
+
+def require_hope(wanted: Mapping[str, int], newest: Mapping[str, CollectorStatus], logs: Path) -> None:
+    """See that some robot can go on without a person.
+
+    Args:
+        wanted: Episodes each robot is to collect.
+        newest: Each robot's last status; those missing have yet to begin.
+        logs: For the message.
+
+    Raises:
+        CollectionStoppedError: Whoever is not done needs a person.
+    """
+    going = [robot for robot, number in wanted.items() if robot not in newest or newest[robot].episodes < number]
+    stuck = [newest[robot] for robot in going if robot in newest and newest[robot].state == STUCK]
+    if stuck and len(stuck) == len(going):
+        needs = '; '.join(f'{one.robot} needs a person: {one.message}' for one in stuck)
+        raise CollectionStoppedError(f'{needs}; logs are in {logs}')
 
 
 class StatusListener:
@@ -150,7 +222,7 @@ class StatusListener:
     """
 
     def __init__(self, robots: Iterable[str], silence: Mapping[str, float]) -> None:
-        self._robots = tuple(robots)
+        self._robots, self._names = tuple(robots), tuple(silence)
         self.heartbeats = Heartbeats(silence)
         self.newest: dict[str, CollectorStatus] = {}
 
@@ -174,6 +246,22 @@ class StatusListener:
         self._node.destroy_node()
         rclpy.try_shutdown()
 
+    def require_alone(self) -> None:
+        """See that none of the nodes is there before they are started.
+
+        Raises:
+            GraphRunningError: One is; the message names it and its process.
+        """
+        deadline = time.monotonic() + LISTEN
+        while time.monotonic() < deadline:
+            self.listen(LOOK_PERIOD)
+            for name, pid in self.heartbeats.pids(self._names).items():
+                raise GraphRunningError(
+                    f'{name} runs already (process {pid}) in ROS domain {self._node.context.get_domain_id()}: two '
+                    'graphs would command the same robot. Stop that one, or, where this is to be another robot, choose '
+                    'another ROS_DOMAIN_ID for this command and whatever belongs to it'
+                )
+
     def listen(self, seconds: float) -> None:
         """Take in what arrives in `seconds` of wall time."""
         deadline = time.monotonic() + seconds
@@ -187,61 +275,6 @@ class StatusListener:
 
     def _take(self, robot: str, status: CollectorStatus) -> None:
         self.newest[robot] = status
-
-
-class _Display:
-    """One line per robot.
-
-    Args:
-        options: What was started.
-        console: Where to show it.
-    """
-
-    def __init__(self, options: GraphOptions, console: Console) -> None:
-        self._total = options.episodes if options.episodes > 0 else None
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn('{task.description}'),
-            *([BarColumn()] if self._total else []),
-            TextColumn('{task.fields[doing]}'),
-            TimeElapsedColumn(),
-            console=console,
-            transient=True,
-        )
-        self._nodes = self._progress.add_task('starting the nodes', total=self._total, doing='')
-        self._bars: dict[str, TaskID] = {}
-
-    def __enter__(self) -> _Display:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._progress.stop()
-
-    def show(self, statuses: Iterable[CollectorStatus]) -> None:
-        """Show what the robots are doing."""
-        for status in statuses:
-            self._progress.update(self._nodes, visible=False)
-            if status.robot not in self._bars:
-                self._bars[status.robot] = self._progress.add_task(status.robot, total=self._total, doing='')
-            self._progress.update(self._bars[status.robot], completed=status.episodes, doing=_sentence(status))
-
-    def stopping(self) -> None:
-        """Say that the nodes are being stopped."""
-        self._progress.update(self._nodes, description='stopping the nodes', visible=True)
-
-
-def _sentence(status: CollectorStatus) -> str:
-    doing = {
-        status.STATE_IDLE: 'idle',
-        status.STATE_RESETTING: f'resetting for {status.task}',
-        status.STATE_RUNNING: status.task,
-        status.STATE_GRADING: f'grading {status.task}',
-        status.STATE_PAUSED: 'paused',
-        status.STATE_WAITING: f'[yellow]waits: {status.message}[/]',
-        status.STATE_NEEDS_PERSON: f'[bold red]needs a person: {status.message}[/]',
-    }[status.state]
-    return f'{status.episodes} episodes, {status.successes} successes; {doing}'
 
 
 def cadence_table(cadences: Sequence[Cadence]) -> Table:

@@ -37,24 +37,29 @@ class Supervisor:
         self.respawned: defaultdict[str, int] = defaultdict(int)
         self.given_up: dict[str, str] = {}
 
-    def tend(self, now: float) -> None:
+    def tend(self, now: float) -> list[str]:
         """Look after every node once.
+
+        Returns:
+            What had to be done, in words.
 
         Raises:
             NodeDiedError: A node ended that has never given a sign of life: what it was told is wrong, and starting it
                 again changes nothing; or some node of every robot has been given up.
         """
+        told = []
         for node in self._launcher.nodes:
             if node.spec.full_name in self.given_up:
                 continue
             matter = self._matter(node, now)
             if matter:
-                self._bring_back(node, matter, now)
+                told.append(self._bring_back(node, matter, now))
         nodes = self._launcher.nodes
         robots = {node.spec.namespace for node in nodes if node.spec.leads} or {node.spec.namespace for node in nodes}
         lame = {node.spec.namespace for node in nodes if node.spec.full_name in self.given_up}
         if robots <= lame:
             raise NodeDiedError('\n'.join(self.given_up.values()))
+        return told
 
     def _matter(self, node: RunningNode, now: float) -> str:
         """Return what is the matter with a node, empty for nothing."""
@@ -71,13 +76,13 @@ class Supervisor:
             return f'gave no sign of life within {START_TIMEOUT:g} s of its start'
         return ''
 
-    def _bring_back(self, node: RunningNode, matter: str, now: float) -> None:
+    def _bring_back(self, node: RunningNode, matter: str, now: float) -> str:
         name = node.spec.full_name
         deaths = self._deaths[name]
         if len(deaths) == RESPAWNS and now - deaths[0] < WINDOW:
             self._launcher.kill(node)
             self.given_up[name] = _obituary(node, f'{matter}, {RESPAWNS + 1} times within {WINDOW:g} s; given up')
-            return
+            return self.given_up[name]
         deaths.append(now)
         self.respawned[name] += 1
         # On a full disk the robots wait for room; a line that finds none must not stop them.
@@ -85,6 +90,7 @@ class Supervisor:
             log.write(f'started again, for it {matter}\n')
         self._launcher.respawn(node)
         self._started[name] = now
+        return f'started {name} again, for it {matter}'
 
 
 def silences(specs: tuple[NodeSpec, ...] | list[NodeSpec]) -> dict[str, float]:
