@@ -8,7 +8,10 @@ import typer
 
 TasksFile = Annotated[
     str,
-    typer.Option('--tasks-file', help='All tasks there are: a task file, or the name of one of those in `config/`.'),
+    typer.Option(
+        '--tasks-file',
+        help='All tasks there are: a task file, or the name of one of those in `config/`. ./NAME is a file here.',
+    ),
 ]
 
 Looks = Annotated[

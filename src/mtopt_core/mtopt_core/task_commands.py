@@ -21,7 +21,7 @@ from mtopt_core.tasks import Task, load_tasks
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, rich_markup_mode='markdown')
 
 File = Annotated[
-    Path, typer.Option('--tasks-file', help='Task file to change; where there is none, it begins as the shipped one.')
+    str, typer.Option('--tasks-file', help='Task file to change; where there is none, it begins as the shipped one.')
 ]
 Bags = Annotated[
     list[Path], typer.Option('--bags', help='Data folder whose outcomes get the new name; may be repeated.')
@@ -86,7 +86,7 @@ def rename(
 
 
 @app.command('list', epilog='Example: `mtopt task list --tasks-file data/tasks.yaml`')
-def list_(tasks_file: File = Path('tasks.yaml')) -> None:
+def list_(tasks_file: File = '') -> None:
     """Show the tasks of a file in one-hot order."""
     table = Table('', 'task', 'skill', 'object', 'section', 'formerly', '', box=SIMPLE_HEAD)
     for number, task in enumerate(load_tasks(tasks_file).tasks, 1):

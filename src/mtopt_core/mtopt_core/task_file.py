@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from mtopt_core.errors import ConfigurationError
-from mtopt_core.tasks import TASKS_FILE, Skill, Task, TaskSet, load_tasks
+from mtopt_core.tasks import Skill, Task, TaskSet, load_tasks
 from mtopt_core.whole_file import write_whole
 
 
@@ -48,21 +48,22 @@ def renamed(tasks: TaskSet, old: str, new: str) -> TaskSet:
     return _replaced(tasks, task, task.model_copy(update={'name': new, 'formerly': formerly}))
 
 
-def open_task_file(path: Path) -> TaskSet:
+def open_task_file(file: str) -> TaskSet:
     """Read a task file that is to be changed; one that does not exist begins as the shipped one.
 
     Raises:
-        ConfigurationError: It cannot be read.
+        ConfigurationError: It cannot be read, or it is not clear which one is meant.
     """
-    return load_tasks(path.absolute() if path.exists() else TASKS_FILE)
+    return load_tasks(file if Path(file).exists() else '')
 
 
-def write_task_file(path: Path, tasks: TaskSet) -> None:
+def write_task_file(file: str, tasks: TaskSet) -> None:
     """Write a task file, whole or not at all; comments at its beginning stay.
 
     Raises:
         ConfigurationError: It cannot be written.
     """
+    path = Path(file)
     before = path.read_text().splitlines() if path.exists() else []
     comments = before[: next((n for n, line in enumerate(before) if not line.startswith('#')), 0)]
     lines = [*comments, 'skills:']

@@ -145,29 +145,35 @@ class TaskSet(BaseModel):
         return tuple(task.name for task in self.tasks if task.skill == skill)
 
 
-def load_tasks(file: str | Path = TASKS_FILE) -> TaskSet:
+def load_tasks(file: str | Path = '') -> TaskSet:
     """Read a task set.
 
     Args:
-        file: A path, or the name alone of one of the files in `config/`, which a file of that name in the working
-            folder does not hide. Empty for `TASKS_FILE`.
+        file: A path, or the name alone of one of the files in `config/`. Empty for the shipped `TASKS_FILE`.
 
     Raises:
-        ConfigurationError: The file cannot be read or breaks a rule; the message names file and field.
+        ConfigurationError: The file cannot be read or breaks a rule, and the message names file and field; or a name
+            alone could be that of two different files.
     """
-    path = _found(Path(file or TASKS_FILE))
+    path = _found(file) if file else shipped('config', TASKS_FILE)
     try:
         return TaskSet.model_validate(yaml.safe_load(path.read_text()))
     except (OSError, yaml.YAMLError, ValidationError) as error:
         raise ConfigurationError(f'task file {path}: {error}') from None
 
 
-def _found(path: Path) -> Path:
-    if len(path.parts) > 1:
+def _found(file: str | Path) -> Path:
+    path = Path(file)
+    if len(path.parts) > 1 or str(file).startswith('./'):  # which Path forgets
         return path
     try:
-        return shipped('config', path.name)
+        ours = shipped('config', path.name)
     except ConfigurationError:
         if path.exists():
             return path
         raise
+    if path.is_file() and path.read_bytes() != ours.read_bytes():
+        raise ConfigurationError(
+            f'{path} is both a file here and a shipped one, and they differ: write ./{path} for the one here, or {ours}'
+        )
+    return ours

@@ -55,7 +55,12 @@ def test_a_task_file_is_found_by_its_path_or_by_its_name_in_config(tmp_path, mon
         (tmp_path / name).write_text(own.model_dump_json())
     monkeypatch.chdir(tmp_path)
     assert load_tasks(tmp_path / 'tasks.yaml') == load_tasks('mine.yaml') == own
-    assert len(load_tasks('tasks.yaml')) == len(load_tasks('')) == len(load_tasks()) == 12
+    assert load_tasks('./tasks.yaml') == own
+    assert len(load_tasks('')) == len(load_tasks()) == 12
+    with pytest.raises(ConfigurationError, match=r'write \./tasks\.yaml for the one here, or .*config/tasks\.yaml'):
+        load_tasks('tasks.yaml')
+    (tmp_path / 'tasks.yaml').unlink()
+    assert len(load_tasks('tasks.yaml')) == 12
     with pytest.raises(ConfigurationError, match=r'nothing\.yaml'):
         load_tasks('nothing.yaml')
 

@@ -44,6 +44,19 @@ def test_a_task_is_added_behind_those_there_are(file):
     assert load_tasks() == SHIPPED, 'the shipped file is nobody to change'
 
 
+def test_what_was_changed_is_what_is_read_by_the_same_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cup = ('--skill', 'lift', '--object', 'cup')
+    run('add', 'lift-cup', *cup, '--tasks-file', 'mine.yaml')
+    assert 'lift-cup' in run('list', '--tasks-file', 'mine.yaml')
+    run('add', 'lift-cup', *cup, '--tasks-file', './tasks.yaml')
+    assert 'lift-cup' in run('list', '--tasks-file', './tasks.yaml')
+    assert 'lift-cup' not in run('list')
+    for command in (('list',), ('remove', 'lift-can')):
+        with pytest.raises(ConfigurationError, match=r'write \./tasks\.yaml'):
+            run(*command, '--tasks-file', 'tasks.yaml')
+
+
 def test_comments_at_the_beginning_of_a_file_stay(file):
     file.write_text('# Our cell.\n# Ask Kim before changing it.\n' + 'skills: {lift: {start_region: right_bin}}\n'
                     'tasks: [{name: lift-any, skill: lift}]\n')  # fmt: skip
