@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from mtopt_bringup.cells import PolicyName, RobotConfiguration, load_cells
+from mtopt_core.errors import ConfigurationError
 from mtopt_core.paths import shipped
 
 Value = bool | int | float | str | list[str]
@@ -119,7 +120,8 @@ def graph(options: GraphOptions) -> list[NodeSpec]:
     """Return the graph's nodes, those first that others wait for.
 
     Raises:
-        ConfigurationError: A robot's file cannot be read, breaks a rule, or there is none.
+        ConfigurationError: A robot's file cannot be read, breaks a rule, or there is none; or a robot is asked for what
+            takes a simulator, and has none.
     """
     if options.cells:
         cells = load_cells(options.cells)
@@ -128,8 +130,24 @@ def graph(options: GraphOptions) -> list[NodeSpec]:
     robots = {name: cell.applied(options, number) for number, (name, cell) in enumerate(cells.items(), 1)}
     serving = [] if not options.shared else _servers(MACHINE, robots)
     training = [_trainer(options)] if options.trainer else []
+    for name, own in robots.items():
+        _require_possible(name, own)
     specs = [spec for name, own in robots.items() for spec in _robot(name, own, several=len(robots) > 1)]
     return [*serving, *specs, *training]
+
+
+def _require_possible(name: str, options: GraphOptions) -> None:
+    """See that nothing is asked of a simulator where there is none.
+
+    Raises:
+        ConfigurationError: Something is; a real arm would begin and find out later.
+    """
+    for option, value in (('grade_with', options.grade_with), ('new_scenes', options.new_scenes)):
+        if options.simulator is Simulator.NONE and value == 'simulator':
+            others = 'detector or none' if option == 'grade_with' else 'robot or person'
+            raise ConfigurationError(
+                f'{name} has no simulator, and {option.replace("_", "-")} is simulator; choose {others}'
+            )
 
 
 def _servers(namespace: str, robots: Mapping[str, GraphOptions]) -> list[NodeSpec]:

@@ -120,6 +120,18 @@ def test_a_robots_file_that_cannot_be_is_refused_by_name(tmp_path, name, text, n
         graph(GraphOptions(cells=f'{tmp_path}/*.yaml'))
 
 
+@pytest.mark.parametrize(
+    ('asked', 'named'), [({'grade_with': 'simulator'}, 'grade-with'), ({'new_scenes': 'simulator'}, 'new-scenes')]
+)
+def test_nothing_that_takes_a_simulator_is_asked_of_a_real_robot(tmp_path, asked, named):
+    with pytest.raises(ConfigurationError, match=f'robot1 has no simulator, and {named} is simulator; choose'):
+        graph(GraphOptions(simulator=Simulator.NONE, **asked))
+    graph(GraphOptions(simulator=Simulator.ELSEWHERE, **asked))
+    (tmp_path / 'left.yaml').write_text('simulator: none')
+    with pytest.raises(ConfigurationError, match='left has no simulator'):
+        graph(GraphOptions(simulator=Simulator.MUJOCO, cells=f'{tmp_path}/*.yaml', **asked))
+
+
 def test_without_a_robots_file_the_pattern_is_named():
     with pytest.raises(ConfigurationError, match='nowhere'):
         graph(GraphOptions(cells='nowhere/*.yaml'))
