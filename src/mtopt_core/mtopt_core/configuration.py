@@ -12,8 +12,9 @@ from mtopt_core.errors import ConfigurationError
 from mtopt_core.paths import shipped
 from mtopt_core.regions import Regions, goes_round
 
-Positive = Annotated[float, Field(gt=0)]
-Point = tuple[float, float, float]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Point = tuple[Finite, Finite, Finite]
 
 MAIN, WRIST, SIDE_LEFT, SIDE_RIGHT = 'main', 'wrist', 'side_left', 'side_right'
 CAMERAS = (MAIN, WRIST, SIDE_LEFT, SIDE_RIGHT)
@@ -28,7 +29,7 @@ class StepConfiguration(_Model):
     """Length and size of one step (design: ROS interfaces).
 
     Attributes:
-        duration: Length of the step's trajectory, s.
+        duration: Length of the step's trajectory, s, 0.05 to 5: so long an arm may go on when a node dies.
         max_displacement: Largest displacement per axis, m.
         max_yaw_change: Largest turn about the vertical, rad.
         max_steps: Steps after which an episode ends.
@@ -36,7 +37,7 @@ class StepConfiguration(_Model):
         reflex: Height the tip rises after a step without any motion, m: it presses on something.
     """
 
-    duration: Positive = 0.5
+    duration: Annotated[float, Field(ge=0.05, le=5.0)] = 0.5
     max_displacement: Positive = 0.10
     max_yaw_change: Positive = 0.5
     max_steps: Annotated[int, Field(gt=0)] = 20
@@ -58,6 +59,15 @@ class LimitConfiguration(_Model):
     workspace_max: Point = (0.72, 0.42, 0.45)
     joint_speed: Annotated[float, Field(gt=0, le=1)] = 0.8
     move_speed: Positive = 0.5
+
+    @model_validator(mode='after')
+    def _room_between_the_corners(self) -> LimitConfiguration:
+        """Let the workspace have some extent along every axis."""
+        corners = zip('xyz', self.workspace_min, self.workspace_max, strict=True)
+        for axis, low, high in corners:
+            if low >= high:
+                raise ValueError(f'workspace_min has {axis} {low:g} and workspace_max {high:g}: the first must be less')
+        return self
 
 
 class CameraConfiguration(_Model):
