@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from mtopt_core.errors import MtoptError
@@ -93,6 +93,11 @@ class Evaluation:
     def find(self, policy: str, task: str) -> TaskResult:
         """Return the result of a policy on a task; every policy was evaluated on every task."""
         return next(result for result in self.results if (result.policy, result.task) == (policy, task))
+
+    def of(self, tasks: TaskSet) -> Evaluation:
+        """Return the results under the names that the tasks have now; those of unknown tasks are left out."""
+        now = [replace(result, task=tasks.current_name(result.task)) for result in self.results]
+        return replace(self, results=tuple(result for result in now if result.task in tasks.names))
 
     def save(self, path: Path) -> None:
         """Write the evaluation as JSON, whole or not at all.

@@ -69,10 +69,10 @@ def report(
     print(path)
 
 
-def evaluations(data: DataFolder) -> list[Evaluation]:
-    """Return a data folder's evaluations, oldest first."""
-    found = [Evaluation.load(path) for path in (data.root / 'evaluations').glob('*.json')]
-    return sorted(found, key=lambda evaluation: evaluation.created)
+def evaluations(data: DataFolder, tasks: TaskSet) -> list[Evaluation]:
+    """Return a data folder's evaluations of tasks there are, oldest first."""
+    found = [Evaluation.load(path).of(tasks) for path in (data.root / 'evaluations').glob('*.json')]
+    return sorted((evaluation for evaluation in found if evaluation.results), key=lambda evaluation: evaluation.created)
 
 
 def write_impersonation(data: DataFolder, out: Path, tasks: TaskSet) -> None:
@@ -114,7 +114,7 @@ def write_report(data: DataFolder, out: Path, tasks: TaskSet, stages: Sequence[S
     contents = read_contents(data, tasks)
     rows, truth = contents.rows, contents.truth
     grown = growth(rows, contents.verdicts, tasks)
-    compared = evaluations(data)
+    compared = evaluations(data, tasks)
     compared_detectors = compare_newest(data, rows, tasks)
     cadences = summarise(read_cadence(data))
     page = _template().render(

@@ -32,6 +32,7 @@ from mtopt_core.episode_bag import episode_ids
 from mtopt_core.errors import CheckpointError, ConfigurationError, UnknownTaskError
 from mtopt_core.label_store import SIMULATOR, LabelStore
 from mtopt_core.paths import DataFolder
+from mtopt_core.task_file import renamed
 from mtopt_core.tasks import TaskSet, load_tasks
 
 
@@ -166,6 +167,13 @@ def test_rows_are_every_task_then_those_of_a_skill_and_all_together_where_that_i
     assert names(*lifts) == [*lifts, 'all tasks']
     assert names('lift-any', 'place-any') == ['lift-any', 'place-any', 'all tasks']
     assert names('lift-any') == ['lift-any']
+
+
+def test_a_task_that_was_renamed_is_found_by_its_new_name_and_one_that_is_gone_left_out():
+    rows = tuple(result('scripted', 1, 4, task) for task in ('lift-any', 'lift-can', 'lift-anvil'))
+    evaluation = Evaluation('', 0, rows).of(renamed(load_tasks(), 'lift-can', 'lift-tin'))
+    assert evaluation.tasks == ('lift-any', 'lift-tin')
+    assert evaluation.find('scripted', 'lift-tin').successes == rows[1].successes
 
 
 def test_pooling_keeps_every_episode():
