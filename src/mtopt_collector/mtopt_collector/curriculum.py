@@ -42,12 +42,15 @@ class Parity(_Model):
     """When a task goes over to its own learned policy.
 
     Attributes:
-        margin: Difference of success rates that does not matter.
+        margin: Difference of success rates that does not matter; never more than half the rate of the others.
+        successes: Of its learned policy, among the newest episodes that count; with fewer it is not at parity, however
+            seldom the others succeed.
         episodes: Graded episodes of each side before anything is decided.
         window: Newest graded episodes of each side that count.
     """
 
     margin: Annotated[float, Field(ge=0.0, le=1.0)] = 0.05
+    successes: Annotated[int, Field(ge=1)] = 3
     episodes: Annotated[int, Field(ge=1)] = 30
     window: Annotated[int, Field(ge=1)] = 200
 
@@ -195,10 +198,11 @@ class Chooser:
             if min(record.learned[0], record.others[0]) < parity.episodes:
                 continue
             low, high = record.difference
-            if low > -parity.margin:
-                self.at_parity.add(task)
-            elif high < -parity.margin:
+            margin = min(parity.margin, 0.5 * record.others[1] / record.others[0])
+            if record.learned[1] < parity.successes or high < -margin:
                 self.at_parity.discard(task)
+            elif low > -margin:
+                self.at_parity.add(task)
 
     def chances(self, tasks: tuple[str, ...]) -> dict[str, float]:
         """Return the probability of each of some tasks to be practised next."""

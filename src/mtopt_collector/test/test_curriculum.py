@@ -68,6 +68,20 @@ def test_a_task_goes_over_at_parity_stays_while_unsure_and_goes_back_when_it_fal
     assert not at_parity((200, 36), (200, 40))
 
 
+def test_a_policy_that_never_succeeds_is_not_at_parity_with_others_that_hardly_do():
+    chooser = Chooser(Curriculum())
+
+    def at_parity(learned, others):
+        chooser.learn({'lift-can': Record(learned=learned, others=others)})
+        return 'lift-can' in chooser.at_parity
+
+    assert not at_parity((30, 0), (200, 3))
+    assert not at_parity((200, 0), (200, 0))
+    assert not at_parity((200, 3), (200, 8)), 'less than half as often'
+    assert at_parity((30, 5), (200, 3))
+    assert not at_parity((200, 1), (200, 3)), 'what it once could it can no more'
+
+
 def test_parity_changes_whose_policy_acts_and_only_learned_episodes_explore():
     chooser = Chooser(Curriculum(exploration=0.1))
     before = Counter(chooser.policy('lift-can', seed, True).policy for seed in range(500))
