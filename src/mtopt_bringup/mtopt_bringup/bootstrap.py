@@ -137,14 +137,16 @@ def stages_of(plan: Plan) -> list[Stage]:
         ]
 
     learned = ('--policy', 'learned', '--checkpoint', str(models / 'policy'), '--exploration', str(EXPLORATION))
-    stages = [Stage('scripted', 'Collect with scripts', partial(simulate, 0, plan.size.scripted, '--aim', str(AIM)))]
+    scripted = partial(simulate, 0, plan.size.scripted, '--aim', str(AIM))
+    stages = [Stage('scripted', 'Collect with scripts', scripted, fixed=True)]
     for number in range(1, plan.size.rounds + 1):
         stages += [
-            Stage(f'train-{number}', f'Round {number}: learn from all of it', partial(train, number)),
+            Stage(f'train-{number}', f'Round {number}: learn from all of it', partial(train, number), fixed=True),
             Stage(
                 f'collect-{number}',
                 f'Round {number}: collect with what was learned',
                 partial(simulate, number, plan.size.episodes, *learned),
+                fixed=True,
             ),
         ]
     return stages

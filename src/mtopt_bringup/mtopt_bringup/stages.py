@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import typer
@@ -20,6 +21,9 @@ from mtopt_bringup.interruption import Interruption
 from mtopt_core.child_processes import die_with_parent
 from mtopt_core.errors import ConfigurationError, MtoptError
 from mtopt_core.whole_file import write_whole
+
+WITHOUT_INFLUENCE = ('--workers', '--threads', '--out', '--bags', '--json', '--checkpoint')
+"""Options that only say how fast something is done, or where: a job's folder may have been moved."""
 
 
 class StageError(MtoptError):
@@ -80,11 +84,13 @@ class Stage:
         name: For the state; no two of a job have the same.
         title: What it does, for people.
         arguments: Of `mtopt`, looked up when the stage starts; none when there is nothing left to do.
+        fixed: They are the same whenever they are looked up: what was carried out with others is not this stage.
     """
 
     name: str
     title: str
     arguments: Callable[[], list[str] | None]
+    fixed: bool = False
 
 
 def carry_out(stages: Sequence[Stage], state: State, path: Path, again: str, console: Console) -> None:
@@ -98,9 +104,11 @@ def carry_out(stages: Sequence[Stage], state: State, path: Path, again: str, con
         console: Where titles and commands are shown.
 
     Raises:
+        ConfigurationError: A stage was carried out with other options.
         StageError: A stage's command failed.
         typer.Exit: Ctrl-C.
     """
+    require_same(stages, state, path)
     state.save(path)
     done = {record.name for record in state.stages}
     if state.round > 1 or done:
@@ -116,6 +124,49 @@ def carry_out(stages: Sequence[Stage], state: State, path: Path, again: str, con
             raise typer.Exit(130)
         state.stages.append(record)
         state.save(path)
+
+
+def require_same(stages: Sequence[Stage], state: State, path: Path) -> None:
+    """See that what was carried out is what would be now, as far as that can be known beforehand.
+
+    Raises:
+        ConfigurationError: A stage had other options; the message names them, and the way out.
+    """
+    commands = {record.name: record.command for record in state.stages if record.command}
+    for stage in stages:
+        arguments = stage.arguments() if stage.fixed and stage.name in commands else None
+        differing = [] if arguments is None else _differing(shlex.split(commands[stage.name]), arguments)
+        if differing:
+            raise ConfigurationError(
+                f'{path}: stage {stage.name!r} was carried out with other options: {"; ".join(differing)}. Give those '
+                'again, or take another folder; to have everything in this one done anew remove the folder'
+            )
+
+
+def _differing(before: Sequence[str], now: Sequence[str]) -> list[str]:
+    """Return the options that two commands have in common, with different values, in words."""
+    then, new = _options(before), _options(now)
+    common = [name for name in then if name in new and name not in WITHOUT_INFLUENCE]
+    return [
+        f'{name} {" ".join(then[name])}, now {" ".join(new[name])}'
+        for name in common
+        if len(then[name]) != len(new[name]) or not all(map(_alike, then[name], new[name]))
+    ]
+
+
+def _options(command: Sequence[str]) -> dict[str, list[str]]:
+    options: dict[str, list[str]] = {}
+    for name, value in pairwise(command):
+        if name.startswith('--') and not value.startswith('--'):
+            options.setdefault(name, []).append(value)
+    return options
+
+
+def _alike(before: str, now: str) -> bool:
+    """Return whether two values are the same, or the same path, told from two working folders."""
+    there, here = Path(before).parts, Path(now).parts
+    shared = min(len(there), len(here))
+    return before == now or (shared > 1 and there[-shared:] == here[-shared:])
 
 
 def _carry_out(stage: Stage, console: Console, interruption: Interruption) -> StageRecord | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,14 +13,15 @@ from rich.console import Console
 
 from mtopt_bringup import bootstrap
 from mtopt_bringup.evaluation import Evaluation
-from mtopt_bringup.stages import Stage, State, carry_out
+from mtopt_bringup.stages import Stage, State, carry_out, require_same
 from mtopt_bringup.studies import MT_OPT, RUNS, STUDIES, Run, find_study
 from mtopt_bringup.study_results import RunResult, load_result, rows_of_study
 from mtopt_bringup.study_tables import heading, markdown_table, markdown_tasks, terminal_table, write_figure
 from mtopt_bringup.task_mixture import IMBALANCED
 from mtopt_core.checkpoint import find_checkpoint
 from mtopt_core.errors import ConfigurationError
-from mtopt_core.paths import shipped
+from mtopt_core.label_store import LabelStore
+from mtopt_core.paths import DataFolder, shipped
 from mtopt_core.tasks import TASKS_FILE, load_tasks
 
 EVALUATION_SEED = 1000
@@ -102,11 +104,11 @@ class Laboratory:
             *('relabel', '--bags', str(data.out), '--detector', str(self._detector())),
             *('--tasks-file', run.tasks_file),
         ]
-        grade = Stage('relabel', f'{name}, seed {seed}: grade its dataset', partial(list, relabel))
+        grade = Stage('relabel', f'{name}, seed {seed}: grade its dataset', partial(list, relabel), fixed=True)
         return [
             *((grade,) if run.outcomes == 'detector' else ()),
-            Stage('train', f'{name}, seed {seed}: train', partial(list, train)),
-            Stage('evaluate', f'{name}, seed {seed}: evaluate', partial(list, evaluate)),
+            Stage('train', f'{name}, seed {seed}: train', partial(list, train), fixed=True),
+            Stage('evaluate', f'{name}, seed {seed}: evaluate', partial(list, evaluate), fixed=True),
         ]
 
     def carry_out(self, name: str, seed: int, console: Console) -> None:
@@ -116,11 +118,14 @@ class Laboratory:
             StageError: A stage failed.
             EvaluationError: The evaluation left no file that can be read.
             CheckpointError: The policy to start from, or the detector, that was given is none.
+            ConfigurationError: Something was done with other options, or a newer detector has graded the dataset.
         """
         run, folder, again = RUNS[name], self.folder(name, seed), 'the same command'
         if run.start and self.start is None:
             self._train(run.start, seed, console)
         data = self.data(seed, run)
+        if run.outcomes == 'detector':
+            self._require_counting(data.out)
         for stages, path in (
             (bootstrap.stages_of(data), data.out / 'bootstrap.json'),
             (self.stages(name, seed), folder / 'state.json'),
@@ -140,11 +145,25 @@ class Laboratory:
     def _detector(self) -> Path:
         return self.detector or shipped('models', 'success_detector')
 
+    def _require_counting(self, folder: Path) -> None:
+        """See that the detector's outcomes are those that will count in a dataset: the newest version's do."""
+        data, version = DataFolder(folder), find_checkpoint(self._detector()).name
+        if not data.labels.exists():
+            return
+        with closing(LabelStore(data)) as store:
+            newer = [other for other in store.detector_versions() if other > version]
+        if newer:
+            raise ConfigurationError(
+                f'detector {newer[-1]} has graded {folder} and is newer than {version}: its outcomes would be learned '
+                f'from, and {version} be named. Give --detector that one, or take another --out'
+            )
+
     def _train(self, name: str, seed: int, console: Console) -> None:
         """Train a run whose policy another one starts from, unless that was done, on its dataset."""
         path = self.folder(name, seed) / 'state.json'
         state, (*training, _) = State.load(path), self.stages(name, seed)
         if training[-1].name in {record.name for record in state.stages}:
+            require_same(training, state, path)
             return
         data = self.data(seed, RUNS[name])
         data_path = data.out / 'bootstrap.json'
@@ -154,12 +173,19 @@ class Laboratory:
 
 def study(
     name: Annotated[str, typer.Argument(help=f'One of {", ".join(STUDIES)}.')],
-    out: Annotated[Path, typer.Option(help='Folder of datasets, checkpoints, tables and figures.')] = Path(
-        'out/studies'
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help='Folder of datasets, checkpoints, tables and figures. Without, out/studies, or out/studies-quick.'
+        ),
+    ] = None,
     results: Annotated[
-        Path, typer.Option(help='Folder of result files, one per run and seed; those that are there are not run again.')
-    ] = Path('results'),
+        Path | None,
+        typer.Option(
+            help='Folder of result files, one per run and seed; those that are there are not run again. Without, '
+            'results, or with --quick a folder of that name in --out.'
+        ),
+    ] = None,
     seeds: Annotated[str | None, typer.Option(help='Only these, separated by commas.')] = None,
     runs: Annotated[str | None, typer.Option(help='Only these, separated by commas.')] = None,
     quick: Annotated[bool, typer.Option('--quick', help='Everything, but so little that nothing is learned.')] = False,
@@ -196,6 +222,8 @@ def study(
     chosen, console = find_study(name), Console()
     tasks = load_tasks(chosen.tasks_file)
     size, few = bootstrap.USUAL, FEW
+    out = out or Path('out/studies-quick' if quick else 'out/studies')
+    results = results or (out / 'results' if quick else Path('results'))
     if quick:
         size, few, steps, episodes = QUICK, QUICK, QUICK.steps, 2
     laboratory = Laboratory(out, results, size, few, steps, episodes, workers, threads, start, detector)

@@ -1,9 +1,11 @@
 """A study runs what has no result yet, keeps one small file per run, and shows it beside the paper's figures."""
 
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from mtopt_bringup.bootstrap import USUAL, stages_of
 from mtopt_bringup.evaluation import Evaluation, TaskResult
@@ -12,8 +14,10 @@ from mtopt_bringup.study import FEW, Laboratory, study
 from mtopt_bringup.study_results import ResultError, RunResult, load_result, path_of, rows_of_study
 from mtopt_bringup.study_tables import cells, columns, markdown_table, markdown_tasks, write_figure
 from mtopt_core.checkpoint import load_manifest, newest_checkpoint
+from mtopt_core.episode import Outcome, Verdict
 from mtopt_core.errors import ConfigurationError
-from mtopt_core.paths import shipped
+from mtopt_core.label_store import DETECTOR, LabelStore
+from mtopt_core.paths import DataFolder, shipped
 from mtopt_core.tasks import load_tasks
 from mtopt_policy.learner.configuration import load_trainer
 from mtopt_policy.manifest import PolicyManifest
@@ -169,6 +173,24 @@ def test_a_run_learns_from_the_outcomes_of_a_detector_that_grades_its_dataset_fi
     assert '--outcomes simulator' not in printed[printed.index('mtopt relabel') :]
     saved = load_result(tmp_path / 'results', 'detector-outcomes', 0)
     assert saved.detector == newest_checkpoint(shipped('models', 'success_detector')).name
+
+
+def test_quick_runs_leave_the_usual_results_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result('rare-alone', 0, {'lift-sausage': 0.5}).save(tmp_path / 'results')
+    study('failures', show=True)
+    with pytest.raises(ConfigurationError, match='out/studies-quick/results'):
+        study('failures', show=True, quick=True)
+
+
+def test_a_detector_whose_outcomes_would_not_count_is_refused(tmp_path):
+    laboratory = Laboratory(tmp_path, tmp_path, USUAL, FEW, 100, 5, workers=1, threads=1)
+    data = DataFolder(laboratory.data(0, RUNS['detector-outcomes']).out)
+    data.root.mkdir(parents=True)
+    with closing(LabelStore(data)) as store:
+        store.add('episode', DETECTOR, '99991231T000000_000001', [Outcome('lift-can', Verdict.SUCCESS, 0.9)])
+    with pytest.raises(ConfigurationError, match='detector 99991231T000000_000001 has graded'):
+        laboratory.carry_out('detector-outcomes', 0, Console())
 
 
 def test_unknown_names_are_refused_with_the_known_ones(tmp_path):
