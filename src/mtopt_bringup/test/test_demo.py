@@ -72,14 +72,19 @@ def test_a_signal_stops_the_demo_with_its_data_and_the_word_how_to_go_on(tmp_pat
     command = [sys.executable, '-m', 'mtopt_core.cli', 'demo', '--out', str(tmp_path), '--quick', '--simulated', '5000']
     note_episodes(tmp_path, 'scripted', QUICK.collected)
     demo = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
-    bags = DataFolder(tmp_path).bags
-    deadline = time.monotonic() + 60
-    while not bags.is_dir() or not list(bags.glob('2*')):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    # A terminal sends it to every process of the foreground, a service manager to the first.
-    os.killpg(demo.pid, number) if number == signal.SIGINT else os.kill(demo.pid, number)
-    output, _ = demo.communicate(timeout=60)
+    try:
+        bags = DataFolder(tmp_path).bags
+        deadline = time.monotonic() + 120
+        while not bags.is_dir() or not list(bags.glob('2*')):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        # A terminal sends it to every process of the foreground, a service manager to the first.
+        os.killpg(demo.pid, number) if number == signal.SIGINT else os.kill(demo.pid, number)
+        output, _ = demo.communicate(timeout=60)
+    finally:
+        # Its workers die with it.
+        demo.kill()
+        demo.wait()
     assert demo.returncode == 130
     assert 'goes on from here' in output
     assert [record.name for record in State.load(tmp_path / 'state.json').stages] == ['collect']
