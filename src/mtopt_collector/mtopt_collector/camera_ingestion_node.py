@@ -176,7 +176,9 @@ class CameraIngestionNode(CellNode):
             return f'{source}: nobody publishes {topic} ({expected}); start its driver, or correct {where}'
         found = publishers[0]
         if found.topic_type != expected:
-            return f'{source}: {topic} is {found.topic_type}, expected {expected}; correct {where}'
+            compressed = {TYPE_NAMES[CompressedImage]: 'true', TYPE_NAMES[Image]: 'false'}.get(found.topic_type)
+            remedy = f'set `compressed: {compressed}` at' if compressed and stream != JOINT_STATE else 'correct'
+            return f'{source}: {topic} is {found.topic_type}, expected {expected}; {remedy} {where}'
         if found.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT:
             return f'{source}: {topic} is published best effort, which loses images; set its driver to reliable'
         if lagging:

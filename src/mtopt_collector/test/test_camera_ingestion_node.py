@@ -130,7 +130,7 @@ def test_a_camera_of_another_type_is_told_from_a_silent_one(graph, tmp_path):
     cell = Cell(graph, ('main',), cell_file=str(tmp_path / 'cell.yaml'), silence=0.5)
     graph.node.create_publisher(Image, 'camera/wrist/image', IMAGES)
     expected = '/robot1/camera/wrist/image is sensor_msgs/msg/Image, expected sensor_msgs/msg/CompressedImage'
-    graph.wait_until(lambda: cell.says(expected))
+    graph.wait_until(lambda: cell.says(f'{expected}; set `compressed: false` at cameras.wrist'))
 
 
 @pytest.mark.parametrize(('size', 'same'), [(64, True), (128, False)])
