@@ -117,8 +117,8 @@ class ArmControllerNode(CellNode):
 
     def _say_whether_stopped(self) -> None:
         if self._stop.reason:
-            service = self.resolve_service_name('~/reset_emergency_stop')
-            self.block(f'emergency stop: {self._stop.reason}; make the cell safe, then call {service}')
+            release = f'`mtopt stop {self.robot} --release`'
+            self.block(f'emergency stop: {self._stop.reason}; make the cell safe, then {release}')
         else:
             self.block('')
 
@@ -190,6 +190,9 @@ class ArmControllerNode(CellNode):
             raise ActionError('the arm controller is not active; activate it')
         if self._stop.reason:
             raise ActionError(f'emergency stop: {self._stop.reason}')
+        if self.value('joint_state_timeout') and self.count_publishers('joint_states') > 1:
+            topic = self.resolve_topic_name('joint_states')
+            raise ActionError(f'several nodes publish {topic}: one of them is not this arm; stop it, then go on')
         if not self._heard():
             raise ActionError(
                 f'nobody listens to {self._arm.topic_name} or {self._gripper.topic_name}; is the arm running?'

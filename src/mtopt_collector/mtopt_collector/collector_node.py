@@ -355,7 +355,7 @@ class CollectorNode(RobotClientNode):
         self._goals.tell(state, task)
         if state is State.NEEDS_PERSON:
             self._needs_person_at = self.now
-            request = f'{message}; then call {self.resolve_service_name("~/resume")}'
+            request = f'{message}; then `mtopt resume {self.robot}`, or P on the page of `mtopt web`'
             self.report(WARN, f'needs a person: {request}')
             self._help.tell(request)
 

@@ -98,7 +98,7 @@ class ResetNode(CellNode):
         raise ResetError(ResetScene.Result.NEEDS_PERSON, self._request('the scene is spent: put every object back'))
 
     def _request(self, what: str) -> str:
-        return f'{what} into the right bin and mix them, then call /{self.robot}/collector/resume'
+        return f'{what} into the right bin and mix them'
 
     async def _simulated_scene(self, goal: ResetScene.Goal, handle: ServerGoalHandle) -> object:
         request = ResetCell.Request(seed=goal.seed, skill=goal.skill, holding=goal.holding)

@@ -94,6 +94,14 @@ def test_an_action_that_is_not_a_number_is_rejected_and_the_arm_goes_on(graph, a
     assert len(arm.moves) == 1
 
 
+def test_a_real_arm_holds_while_another_node_says_where_it_is(graph):
+    arm = Arm(graph, joint_state_timeout=60.0)
+    graph.publisher(JointState, 'joint_states', COMMANDS)
+    graph.connect()
+    arm.stand(SECOND)
+    assert 'several nodes publish /robot1/joint_states' in arm.act(SECOND).reason
+
+
 def test_a_repeated_action_is_rejected(arm):
     arm.carry_out(arm.act(SECOND))
     rejected = arm.act(SECOND + SECOND // 2, step=0)

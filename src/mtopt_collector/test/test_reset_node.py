@@ -102,7 +102,7 @@ def test_a_missing_simulator_is_named(graph):
 def test_a_real_cells_new_scene_needs_a_person(graph):
     result = Cell(graph, simulated=False).reset(kind=Goal.NEW_SCENE, skill='lift')
     assert result.error_code == Result.NEEDS_PERSON
-    assert '/robot1/collector/resume' in result.error_msg
+    assert 'put every object back' in result.error_msg
 
 
 def test_an_unknown_skill_is_named(graph):
