@@ -117,6 +117,7 @@ def test_a_bag_arrives_with_its_grading_is_acknowledged_and_only_then_may_go(end
 
     sent = ends.sender.round()
     assert (sent.pushed, sent.acknowledged) == (0, 3)
+    assert ends.sender.free(3600.0) == 0, 'none is that old'
     assert ends.sender.free(0.0) == 3
     assert episode_ids(ends.robot.bags) == []
     assert not list((ends.mailbox / 'incoming').iterdir())
