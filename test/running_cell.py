@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,23 +32,23 @@ EPISODE_TIMEOUT = 120.0
 
 
 class RunningCell:
-    """A simulated cell whose collector waits for goals, and a client of it."""
+    """A simulated cell whose collector waits for goals, and a client of it, in a ROS domain of its own."""
 
     def __init__(self, data: Path, episodes: int = 0, simulator: Simulator = Simulator.MUJOCO, **options: Any) -> None:
         self.data = DataFolder(data)
-        self._domain = free_domain()
+        self.domain = free_domain()
         specs = graph(
             GraphOptions(
                 simulator=simulator, data=data, episodes=episodes, grade_with='simulator', image_size=48, **options
             )
         )
-        environment = {**os.environ, 'ROS_DOMAIN_ID': str(self._domain)}
+        environment = {**os.environ, 'ROS_DOMAIN_ID': str(self.domain)}
         self._launcher = Launcher(specs, data / 'log', environment)
 
     def __enter__(self) -> RunningCell:
         self._launcher.__enter__()
         self._context = Context()
-        rclpy.init(context=self._context, domain_id=self._domain)
+        rclpy.init(context=self._context, domain_id=self.domain)
         self._node = rclpy.create_node('tester', context=self._context)
         self.actions: list[Action] = []
         self.statuses: list[CollectorStatus] = []
@@ -99,6 +101,19 @@ class RunningCell:
 
     def process(self, name: str) -> subprocess.Popen[bytes]:
         return next(node.process for node in self._launcher.nodes if node.spec.name == name)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Freeze the simulator for the time of a context: an episode that runs then cannot come to its end.
+
+        After a few seconds a simulator that is silent is missed.
+        """
+        simulator = self.process('simulator')
+        simulator.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            simulator.send_signal(signal.SIGCONT)
 
     def restart(self, name: str) -> None:
         """Start a node again that was killed, as whoever watches over it would."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from running_cell import RunningCell, wait_until
@@ -41,25 +42,24 @@ def test_a_learned_episode_without_a_checkpoint_is_aborted_with_the_way_out(cell
 
 
 def test_a_cancelled_goal_ends_the_episode_and_the_next_one_runs(cell):
-    cell.actions.clear()
-    handle = cell.start(task='lift-any', policy='scripted')
-    wait_until(lambda: cell.actions)
-    cell.wait(handle.cancel_goal_async())
-    assert cell.result(handle).error_code in (Result.CANCELED, Result.NONE)
+    handle = start_an_episode(cell)
+    with cell.frozen():
+        cell.wait(handle.cancel_goal_async())
+        assert cell.result(handle).error_code == Result.CANCELED
+    assert read_episode(cell.data.bags / cell.actions[0].episode_id).info.termination is Termination.ABORTED
     assert cell.collect(policy='scripted').task in load_tasks().names
 
 
 def test_a_second_goal_waits_for_the_first_and_a_third_is_told_that_it_is_busy(cell):
-    handles = [cell.start(task='lift-any', policy='scripted', seed=seed) for seed in range(3)]
-    codes = [cell.result(handle).error_code for handle in handles]
-    assert codes[0] == Result.NONE
-    assert set(codes[1:]) <= {Result.NONE, Result.BUSY}
+    first = start_an_episode(cell)
+    with cell.frozen():
+        second, third = (cell.start(task='lift-any', policy='scripted') for _ in range(2))
+        assert cell.result(third).error_code == Result.BUSY
+    assert [cell.result(handle).error_code for handle in (first, second)] == [Result.NONE, Result.NONE]
 
 
 def test_an_episode_whose_recorder_is_killed_fails_and_the_next_recorder_clears_up(cell):
-    cell.actions.clear()
-    handle = cell.start(task='lift-any', policy='scripted')
-    wait_until(lambda: len(cell.actions) >= 2)
+    handle = start_an_episode(cell)
     (partial,) = partial_bags(cell.data.bags)
     cell.process('recorder').send_signal(signal.SIGKILL)
     assert cell.result(handle).error_code == Result.RECORDER_FAILED
@@ -69,15 +69,31 @@ def test_an_episode_whose_recorder_is_killed_fails_and_the_next_recorder_clears_
 
 
 def test_an_episode_whose_policy_node_ends_is_closed_as_aborted_and_the_next_one_runs(cell):
-    cell.actions.clear()
-    handle = cell.start(task='lift-any', policy='scripted')
-    wait_until(lambda: cell.actions)
+    handle = start_an_episode(cell)
     episode_id = cell.actions[-1].episode_id
     cell.process('policy').terminate()
     assert cell.result(handle).error_code == Result.POLICY_FAILED
     assert read_episode(cell.data.bags / episode_id).info.termination is Termination.ABORTED
     cell.restart('policy')
     assert_recovers(cell)
+
+
+def test_what_a_killed_collector_has_begun_is_given_up_by_the_one_that_takes_its_place(cell):
+    start_an_episode(cell)
+    episode_id = cell.actions[-1].episode_id
+    with cell.frozen():  # else the episode would have come to its end meanwhile
+        collector = cell.process('collector')
+        collector.kill()
+        collector.wait()
+        cell.statuses.clear()
+        cell.restart('collector')
+        wait_until(lambda: cell.statuses)
+        time.sleep(1.0)
+    acted = len(cell.actions)
+    time.sleep(1.0)
+    assert len(cell.actions) == acted
+    assert_recovers(cell)
+    assert read_episode(cell.data.bags / episode_id).info.termination is Termination.ABORTED
 
 
 def test_an_endless_collection_pauses_between_episodes_and_goes_on(tmp_path):
@@ -94,6 +110,14 @@ def test_an_endless_collection_pauses_between_episodes_and_goes_on(tmp_path):
     assert not partial_bags(cell.data.bags)
     episodes = [read_episode(cell.data.bags / episode_id) for episode_id in episode_ids(cell.data.bags)]
     assert sum(episode.info.termination is Termination.ABORTED for episode in episodes) <= 1
+
+
+def start_an_episode(cell: RunningCell) -> Any:
+    """Return the handle of an episode that the policy has begun to act in; `actions` are those of this one alone."""
+    cell.actions.clear()
+    handle = cell.start(task='lift-any', policy='scripted')
+    wait_until(lambda: cell.actions)
+    return handle
 
 
 def assert_recovers(cell: RunningCell) -> None:
