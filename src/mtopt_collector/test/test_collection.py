@@ -154,6 +154,15 @@ def test_the_detector_grades_the_recorded_final_images_and_decides_what_comes_ne
     assert bench.collection.next('scripted').info.skill == 'lift'
 
 
+def test_a_scene_that_is_spent_is_made_anew_before_the_next_episode_which_is_a_lift(bench):
+    bench.collection.next('scripted')
+    bench.collection.spend_scene()
+    bench.robot.truth = [Outcome('lift-any', Verdict.FAILURE, 0.0)]
+    for _ in range(2):
+        bench.collection.next('scripted')
+    assert [(one.skill, one.new_scene) for one in bench.robot.resets] == [('lift', True)] * 2 + [('lift', False)]
+
+
 def test_an_unsure_verdict_is_no_success(tmp_path):
     bench = Bench(tmp_path, grade_with='detector')
     bench.robot.verdicts = [Outcome('lift-any', Verdict.UNSURE, 0.5)]
