@@ -172,6 +172,7 @@ def test_a_launch_file_is_short_and_names_no_node(path):
     assert not [spec.executable for spec in SPECS if spec.executable in text]
 
 
+@pytest.mark.may_skip
 @pytest.mark.parametrize('path', LAUNCH_FILES, ids=lambda path: path.name)
 def test_a_launch_file_starts_what_the_graph_names(path):
     launch = pytest.importorskip('launch', reason='needs a ROS installation')
