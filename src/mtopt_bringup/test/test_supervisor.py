@@ -19,20 +19,23 @@ NAME = '/robot1/recorder'
 
 
 class Watched:
-    """A recorder that is watched over."""
+    """A recorder that is watched over, or one of each of several robots."""
 
-    def __init__(self, folder, environment, spare=False):
+    def __init__(self, folder, environment, spare=False, robots=('robot1',)):
         parameters = {'data_folder': str(folder)}
-        spec = NodeSpec('mtopt_collector', 'recorder_node', 'recorder', '/robot1', parameters, spare=spare)
-        self.launcher = Launcher([spec], folder / 'log', environment)
-        self.listener = StatusListener(['robot1'], silences([spec]))
+        specs = [
+            NodeSpec('mtopt_collector', 'recorder_node', 'recorder', f'/{robot}', parameters, spare=spare)
+            for robot in robots
+        ]
+        self.launcher = Launcher(specs, folder / 'log', environment)
+        self.listener = StatusListener(robots, silences(specs))
 
     def __enter__(self):
         self.launcher.__enter__()
         self.listener.__enter__()
         self.supervisor = Supervisor(self.launcher, self.listener.heartbeats, time.monotonic())
         try:
-            self.tend_until(self.alive)
+            self.tend_until(lambda: all(self.alive(number) for number in range(len(self.launcher.nodes))))
         except BaseException:
             self.__exit__()  # else the tests that come would find ROS in use
             raise
@@ -46,9 +49,19 @@ class Watched:
     def process(self):
         return self.launcher.nodes[0].process
 
-    def alive(self):
-        life = self.listener.heartbeats.heard(NAME)
-        return life is not None and life.pid == self.process.pid
+    def alive(self, number=0):
+        node = self.launcher.nodes[number]
+        life = self.listener.heartbeats.heard(node.spec.full_name)
+        return life is not None and life.pid == node.process.pid
+
+    def die_again_and_again(self, number=0):
+        """Kill a node as soon as it was started again, as often as is too often."""
+        now = time.monotonic()
+        for _ in range(RESPAWNS + 1):
+            process = self.launcher.nodes[number].process
+            process.kill()
+            process.wait()
+            self.supervisor.tend(now)
 
     def tend_until(self, condition):
         deadline = time.monotonic() + TIMEOUT
@@ -102,16 +115,23 @@ def test_a_spare_takes_the_place_of_a_node_that_died_and_ends_with_its_launcher(
 
 
 def test_a_node_that_dies_again_and_again_is_given_up_with_its_log(watched):
-    now = time.monotonic()
-    for _ in range(RESPAWNS):
-        watched.process.kill()
-        watched.process.wait()
-        watched.supervisor.tend(now)
-    watched.process.kill()
-    watched.process.wait()
     with pytest.raises(NodeDiedError, match=r'recorder ended with status -9, 7 times within 120 s; given up') as error:
-        watched.supervisor.tend(now)
+        watched.die_again_and_again()
+    assert watched.supervisor.respawned == {NAME: RESPAWNS}
     assert 'robot1.recorder.log' in str(error.value)
+
+
+def test_a_node_that_is_given_up_stops_its_own_robot_only(tmp_path, monkeypatch):
+    monkeypatch.setenv('ROS_DOMAIN_ID', str(free_domain()))
+    with Watched(tmp_path, os.environ, robots=('robot1', 'robot2')) as watched:
+        watched.die_again_and_again(0)
+        assert list(watched.supervisor.given_up) == [NAME]
+        before = watched.launcher.nodes[1].process
+        before.kill()
+        watched.tend_until(lambda: watched.launcher.nodes[1].process is not before and watched.alive(1))
+        assert watched.process.poll() is not None
+        with pytest.raises(NodeDiedError, match=r'/robot1/recorder(.|\n)*/robot2/recorder'):
+            watched.die_again_and_again(1)
 
 
 def test_a_node_that_cannot_start_is_not_started_again(tmp_path, monkeypatch):
