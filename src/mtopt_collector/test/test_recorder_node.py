@@ -75,12 +75,12 @@ class Cell:
         names = [f'joint{number}' for number in range(1, 8)]
         self.observations.publish(observation_to_message(observation, dict.fromkeys(CAMERAS, stamp), names))
 
-    def act(self, stamp: int, step: int, episode_id: str = 'episode1') -> None:
+    def act(self, stamp: int, step: int, episode_id: str = 'episode1', answered: bool = True) -> None:
         action = Action(displacement=np.array([0.01, 0.02, -0.03]), yaw_change=0.1, close_gripper=step == 1)
         self.actions.publish(action_to_message(action, stamp, episode_id, step))
-        self.steps.publish(
-            msg.Step(header=header(stamp), episode_id=episode_id, step=step, accepted=True, end=time_of(stamp + SECOND))
-        )
+        end = time_of(stamp + SECOND)
+        if answered:
+            self.steps.publish(msg.Step(header=header(stamp), episode_id=episode_id, step=step, accepted=True, end=end))
 
     def set_episode(self, phase: int, episode: EpisodeInfo) -> SetEpisode.Response:
         request = SetEpisode.Request(info=episode_info_to_message(episode, phase, episode.stamp))
@@ -168,7 +168,10 @@ def test_an_episode_with_an_action_nobody_answered_is_recorded_as_aborted(graph,
     cell.set_episode(START, info(stamp=SECOND))
     cell.act(SECOND, 0)
     cell.observe(2 * SECOND)
-    assert '1 of 2 steps' in cell.set_episode(END, info(steps=2)).error_msg
+    cell.act(2 * SECOND, 1, answered=False)
+    response = cell.set_episode(END, info(steps=2))
+    assert '1 of 2 steps' in response.error_msg
+    assert read_episode(Path(response.bag_path)).info.termination is Termination.ABORTED
 
 
 def test_the_true_outcomes_of_the_final_state_are_recorded_once_under_the_episode(cell):
