@@ -63,8 +63,12 @@ class Robot:
         )
         self.episode = self.node.create_publisher(EpisodeInfo, 'episode', EVENTS)
         self.client = self.node.create_client(ResetCell, 'simulator/reset')
-        assert found(self.client.wait_for_service, patience)
-        assert self.until(lambda: self.arm.get_subscription_count() and self.gripper.get_subscription_count())
+        try:
+            assert found(self.client.wait_for_service, patience)
+            assert self.until(lambda: self.arm.get_subscription_count() and self.gripper.get_subscription_count())
+        except BaseException:
+            self.close()  # else the tests that come would find ROS in use
+            raise
 
     def until(self, condition, seconds: float | None = None) -> bool:
         deadline = time.monotonic() + (seconds or self._patience)
@@ -119,6 +123,9 @@ class Robot:
         self.node.destroy_node()
         rclpy.try_shutdown()
         self.process.send_signal(signal.SIGINT)
-        _, errors = self.process.communicate(timeout=20)
+        try:
+            _, errors = self.process.communicate(timeout=20)
+        finally:
+            self.process.kill()
         assert self.process.returncode == 0
         return errors

@@ -79,9 +79,13 @@ class PlayedCell:
             stdout=self.log,
             stderr=subprocess.STDOUT,
         )
-        assert found(self._client.wait_for_server, TIMEOUT)
-        until(lambda: all(image.get_subscription_count() for image in self._images.values()))
-        until(lambda: self._steps.get_subscription_count() and self._observations.get_subscription_count())
+        try:
+            assert found(self._client.wait_for_server, TIMEOUT)
+            until(lambda: all(image.get_subscription_count() for image in self._images.values()))
+            until(lambda: self._steps.get_subscription_count() and self._observations.get_subscription_count())
+        except BaseException:
+            self.close()  # else the tests that come would find ROS in use
+            raise
 
     def listen(self) -> None:
         self.listening = self.node.create_subscription(msg.Action, 'action', self._act, COMMANDS)
@@ -146,13 +150,15 @@ class PlayedCell:
 
     def close(self) -> None:
         self.process.terminate()
-        status = self.process.wait(TIMEOUT)
-        self._executor.shutdown()
-        self.node.destroy_node()
-        rclpy.try_shutdown()
-        self._thread.join(TIMEOUT)
-        self.log.close()
-        assert status == 0
+        try:
+            assert self.process.wait(TIMEOUT) == 0
+        finally:
+            self.process.kill()
+            self._executor.shutdown()
+            self.node.destroy_node()
+            rclpy.try_shutdown()
+            self._thread.join(TIMEOUT)
+            self.log.close()
 
 
 def resolved(future: Any) -> Any:

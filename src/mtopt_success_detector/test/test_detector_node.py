@@ -29,7 +29,7 @@ from mtopt_msgs.srv import DetectSuccess
 from mtopt_node.calls import found
 from mtopt_node.qos import COMMANDS, EVENTS, LATCHED
 
-TIMEOUT = 20.0
+START_TIMEOUT, TIMEOUT = 60.0, 20.0
 CODES = DetectSuccess.Response
 
 
@@ -65,7 +65,11 @@ class Cell:
         self._executor.add_node(self._node)
         self._thread = threading.Thread(target=self._executor.spin, daemon=True)
         self._thread.start()
-        assert found(self._client.wait_for_service, TIMEOUT)
+        try:
+            assert found(self._client.wait_for_service, START_TIMEOUT)
+        except BaseException:
+            self.close()  # else the tests that come would find ROS in use
+            raise
 
     def detect(self, episode_id: str, jpegs: dict[str, bytes], tasks: tuple[str, ...] = ()) -> DetectSuccess.Response:
         images = [CompressedImage(format='jpeg', data=jpeg) for jpeg in jpegs.values()]
@@ -102,11 +106,14 @@ class Cell:
 
     def close(self) -> None:
         self._process.send_signal(signal.SIGINT)
-        assert self._process.wait(TIMEOUT) == 0
-        self._executor.shutdown()
-        self._node.destroy_node()
-        rclpy.try_shutdown()
-        self._thread.join(TIMEOUT)
+        try:
+            assert self._process.wait(TIMEOUT) == 0
+        finally:
+            self._process.kill()
+            self._executor.shutdown()
+            self._node.destroy_node()
+            rclpy.try_shutdown()
+            self._thread.join(TIMEOUT)
 
 
 def wait_until(condition: Callable[[], Any]) -> None:
