@@ -55,6 +55,11 @@ class Ended:
 class Witness:
     """A node in a context of its own.
 
+    Args:
+        robot: Its namespace.
+        cell: Its configuration.
+        domain: ROS domain; none for that of the environment.
+
     Attributes:
         commands: Trajectories seen.
         steps: Steady time and episode of every step the arm controller accepted.
@@ -62,8 +67,8 @@ class Witness:
         episode_id: The running episode, empty between episodes.
     """
 
-    def __init__(self, robot: str, cell: CellConfiguration) -> None:
-        self._robot, self._cell = robot, cell
+    def __init__(self, robot: str, cell: CellConfiguration, domain: int | None = None) -> None:
+        self._robot, self._cell, self._domain = robot, cell, domain
         self._kinematics = arm_kinematics()
         self._lower, self._upper = np.array(cell.limits.workspace_min), np.array(cell.limits.workspace_max)
         self._states: list[tuple[int, np.ndarray]] = []
@@ -75,7 +80,7 @@ class Witness:
     def __enter__(self) -> Witness:
         """Listen in a thread."""
         self._context = Context()
-        rclpy.init(context=self._context)
+        rclpy.init(context=self._context, domain_id=self._domain)
         self.node = rclpy.create_node('witness', namespace=self._robot, context=self._context)
         subscribe: Callable[..., object] = self.node.create_subscription
         subscribe(JointState, 'joint_states', self._take_state, EVENTS)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from running_cell import RunningCell
+from witness import Witness
 
+from mtopt_core.configuration import load_cell
 from mtopt_msgs.action import ResetScene
 from mtopt_node.calls import ThreadedActionClient, found
 
 
 def test_a_robot_tidies_its_cell_by_its_own_skills_within_all_limits(tmp_path):
-    with RunningCell(tmp_path, new_scenes='robot') as cell:
+    with RunningCell(tmp_path, new_scenes='robot') as cell, Witness('robot1', load_cell(), cell.domain) as witness:
         client = ThreadedActionClient(cell._node, ResetScene, '/robot1/reset/scene')
         assert found(client.wait_for_server, 30)
         told: list[str] = []
@@ -24,3 +26,6 @@ def test_a_robot_tidies_its_cell_by_its_own_skills_within_all_limits(tmp_path):
         assert len(strokes) == 24
         if result.error_code == ResetScene.Result.NEEDS_PERSON:
             assert 'outside the bins' in result.error_msg
+        assert {command.part for command in witness.commands} == {'arm', 'gripper'}
+        assert len(witness.commands) > len(cell.actions)
+        assert witness.violations() == []
