@@ -110,7 +110,9 @@ def test_filters_leave_what_fits(browser, server, data: DataFolder) -> None:
     browser.until(lambda: [cell.text for cell in browser.all('.board-task')] == ['lift-any'] * 2)
 
 
-def test_what_another_person_says_shows_by_itself_and_is_not_replaced_unseen(browser, server, data: DataFolder) -> None:
+def test_what_another_person_says_shows_by_itself_and_who_finds_the_store_in_use_waits(
+    browser, server, data: DataFolder
+) -> None:
     browser.enter(server)
     browser.until(lambda: browser.all('.board-cell'))
     episodes = [cell.get_attribute('data-episode') for cell in browser.all('.board-cell')]
@@ -118,7 +120,6 @@ def test_what_another_person_says_shows_by_itself_and_is_not_replaced_unseen(bro
     store.change_labels([LabelChange(episodes[1], 'lift-any', Verdict.FAILURE, 'Grace')])
     browser.until(lambda: states(browser)[1] == 'failure')
     assert 'says Grace' in browser.all('.board-cell')[1].get_attribute('aria-label')
-    # The store is held while both say something, so that neither can have seen the other's.
     held = sqlite3.connect(data.labels)
     held.execute('BEGIN IMMEDIATE')
     browser.press('s')
