@@ -144,14 +144,3 @@ def test_a_running_episode_can_be_skipped_and_collecting_goes_on(fleet):
         if skipped and any(one.info.termination is Termination.ABORTED for one in episodes(fleet, robot)[known:]):
             return
     pytest.fail('five times skipped, and no episode was cut short')
-
-
-def test_a_reset_makes_the_scene_anew(fleet):
-    robot = 'robot1'
-    fleet.wait_until(lambda: bags(fleet, robot))
-    assert fleet.ask(robot, 'reset').success
-    before = bags(fleet, robot)
-    # The bag of the episode that ran may come yet.
-    fleet.wait_until(lambda: len(bags(fleet, robot)) > len(before) + 1)
-    seeds = [episode.info.scene_seed for episode in episodes(fleet, robot)]
-    assert seeds[len(before) + 1] != seeds[len(before) - 1]
