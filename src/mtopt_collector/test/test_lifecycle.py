@@ -51,6 +51,13 @@ def test_a_node_can_be_cleaned_up_and_configured_again(start, kind):
     assert sizes[0] == sizes[1] > bare
 
 
+def test_an_arm_controller_that_is_shut_down_is_not_active_any_more(start):
+    node = start(ArmControllerNode, '-r', '__ns:=/robot1')
+    transitions = (node.trigger_configure, node.trigger_activate, node.trigger_shutdown)
+    assert {transition() for transition in transitions} == {TransitionCallbackReturn.SUCCESS}
+    assert not node.active
+
+
 def test_a_collector_that_is_activated_again_at_once_collects_in_one_thread(start):
     node = start(CollectorNode, '-r', '__ns:=/robot1', '-p', 'episodes:=-1')
     transitions = (node.trigger_configure, node.trigger_activate, node.trigger_deactivate, node.trigger_activate)

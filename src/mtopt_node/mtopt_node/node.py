@@ -19,6 +19,8 @@ from typing import Any, ClassVar
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from lifecycle_msgs.msg import State
+from rclpy.callback_groups import CallbackGroup
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
@@ -26,6 +28,7 @@ from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor, Si
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.publisher import Publisher
 from rclpy.subscription import Subscription
+from rclpy.timer import Timer
 
 from mtopt_core import environment
 from mtopt_core.errors import ConfigurationError, MtoptError
@@ -94,6 +97,16 @@ class Node(LifecycleNode):
         """Create a subscription without QoS event handlers, which would double the cost of every message."""
         kwargs.setdefault('event_callbacks', SubscriptionEventCallbacks(use_default_callbacks=False))
         return super().create_subscription(*args, **kwargs)
+
+    def destroy_timer(self, timer: Timer) -> bool:
+        """Destroy a timer; what its callback group remembers of earlier ones goes too."""
+        _forget_the_gone(timer.callback_group)
+        return super().destroy_timer(timer)
+
+    def destroy_subscription(self, subscription: Subscription) -> bool:
+        """Destroy a subscription; what its callback group remembers of earlier ones goes too."""
+        _forget_the_gone(subscription.callback_group)
+        return super().destroy_subscription(subscription)
 
     def value(self, name: str) -> Any:
         """Return a parameter's value."""
@@ -217,9 +230,29 @@ class Node(LifecycleNode):
         """Run `cleanup`, and destroy what was created since `configure`."""
         return self._transition('cleanup', self._clean_up)
 
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:  # noqa: ARG002
-        """Run `cleanup`."""
-        return self._transition('shutdown', self.cleanup)
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Run what is left of `deactivate` and `cleanup`: a node that was shut down must not work on."""
+        active = state.state_id == State.PRIMARY_STATE_ACTIVE
+        if active:
+            super().on_deactivate(state)
+
+        def end() -> None:
+            try:
+                if active:
+                    self.deactivate()
+            finally:
+                if state.state_id != State.PRIMARY_STATE_UNCONFIGURED:
+                    self._clean_up()
+
+        return self._transition('shutdown', end)
+
+
+def _forget_the_gone(group: CallbackGroup) -> None:
+    """Drop a group's references to what is no more, which rclpy keeps for ever.
+
+    Not the one to what is being destroyed: the executor may be about to call it, and looks it up.
+    """
+    group.entities.difference_update([entity for entity in tuple(group.entities) if entity() is None])
 
 
 def run(node_type: type[Node], args: list[str] | None = None) -> int:

@@ -70,6 +70,7 @@ class Maker(Node):
     """Creates one of each kind, as nodes do, and keeps no note of it."""
 
     NAME = 'maker'
+    working: bool | None = None
 
     def configure(self) -> None:
         self.create_subscription(DiagnosticArray, 'heard', self.ignore, EVENTS)
@@ -80,6 +81,10 @@ class Maker(Node):
 
     def activate(self) -> None:
         self.create_timer(0.01, self.ignore)
+        self.working = True
+
+    def deactivate(self) -> None:
+        self.working = False
 
     def ignore(self, *_) -> None:
         pass
@@ -191,6 +196,36 @@ def test_a_failing_callback_is_reported_and_the_node_lives_on(tmp_path):
         output, _ = process.communicate(timeout=15)
     assert process.returncode == 0
     assert 'cleaned up' in output
+
+
+def test_a_node_that_is_shut_down_stops_working_and_lets_go_of_what_it_created(graph):
+    node = Maker()
+    graph.add_node(node)
+    empty = node.held()
+    assert node.trigger_configure() == node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    assert node.trigger_shutdown() == TransitionCallbackReturn.SUCCESS
+    assert node.working is False
+    assert node.held() == empty
+    node.destroy_node()
+
+
+def test_a_node_that_was_never_configured_can_be_shut_down(graph):
+    node = Maker()
+    graph.add_node(node)
+    assert node.trigger_shutdown() == TransitionCallbackReturn.SUCCESS
+    assert node.working is None
+    node.destroy_node()
+
+
+def test_timers_and_subscriptions_that_are_gone_are_not_remembered(graph):
+    node = Maker()
+    graph.add_node(node)
+    remembered = len(node.default_callback_group.entities)
+    for _ in range(20):
+        node.destroy_timer(node.create_timer(1.0, node.ignore))
+        node.destroy_subscription(node.create_subscription(DiagnosticArray, 'heard', node.ignore, EVENTS))
+    assert len(node.default_callback_group.entities) <= remembered + 2
+    node.destroy_node()
 
 
 def test_what_a_node_creates_goes_with_its_cleanup_and_comes_again(graph):
