@@ -43,6 +43,8 @@ class ArmControllerNode(CellNode):
     """
 
     NAME = 'arm_controller'
+    # How often the arm was stopped since the process began: what was wanted before is not done any more.
+    _stops = 0
     PARAMETERS = (
         CELL_FILE,
         DATA_FOLDER,
@@ -88,10 +90,16 @@ class ArmControllerNode(CellNode):
         super().activate()
         self._say_whether_stopped()
 
+    def deactivate(self) -> None:
+        """Send nothing more, nor what is left of a move once it is activated again."""
+        self._stops += 1
+        super().deactivate()
+
     def _take_emergency_stop(self, message: Bool) -> None:
         # A false one does not release: one publisher that says so by habit must not undo another's alarm.
         if not message.data:
             return
+        self._stops += 1
         try:
             self._stop.engage(f'engaged on {self.resolve_topic_name("emergency_stop")} or /emergency_stop')
         except OSError as error:
@@ -139,16 +147,16 @@ class ArmControllerNode(CellNode):
         except ValueError as error:
             self._reject(message.episode_id, message.step, str(error))
             return
-        if self._ready_for(decision):
-            self._decide(decision)
+        if not self.active or self._ready_for(decision):
+            self._decide(decision, self._stops)
         else:
             assert self.executor is not None, 'called by the executor'
-            self.executor.create_task(self._decide_later, decision)
+            self.executor.create_task(self._decide_later, decision, self._stops)
 
-    async def _decide_later(self, decision: Decision) -> None:
+    async def _decide_later(self, decision: Decision, stops: int) -> None:
         """Wait for the joint state decided on, which may still be on its way, or for an arm that is just starting."""
         await self.until(lambda: self._ready_for(decision), PATIENCE)
-        self._decide(decision)
+        self._decide(decision, stops)
 
     def _ready_for(self, decision: Decision) -> bool:
         return self._control.knows(decision.stamp) and self._heard()
@@ -161,9 +169,9 @@ class ArmControllerNode(CellNode):
             self._has_driver = all(names - {f'/{self.robot}/{RECORDER}'} for names in listeners)
         return self._has_driver
 
-    def _decide(self, decision: Decision) -> None:
+    def _decide(self, decision: Decision, stops: int) -> None:
         try:
-            self._check_ready()
+            self._check_ready(stops)
             planned, command = self._control.decide(decision, self.now)
         except ActionError as error:
             self._reject(decision.episode_id, decision.step, str(error))
@@ -185,7 +193,12 @@ class ArmControllerNode(CellNode):
             self._send(command)
         self.report(OK, 'running')
 
-    def _check_ready(self) -> None:
+    def _check_ready(self, stops: int) -> None:
+        """See that the arm may be moved, for who came when it had been stopped so often.
+
+        Raises:
+            ActionError: It may not.
+        """
         if not self.active:
             raise ActionError('the arm controller is not active; activate it')
         if self._stop.reason:
@@ -193,6 +206,8 @@ class ArmControllerNode(CellNode):
         if self.value('joint_state_timeout') and self.count_publishers('joint_states') > 1:
             topic = self.resolve_topic_name('joint_states')
             raise ActionError(f'several nodes publish {topic}: one of them is not this arm; stop it, then go on')
+        if stops != self._stops:
+            raise ActionError('the arm was stopped meanwhile; what it was told before is not done any more')
         if not self._heard():
             raise ActionError(
                 f'nobody listens to {self._arm.topic_name} or {self._gripper.topic_name}; is the arm running?'
@@ -217,12 +232,14 @@ class ArmControllerNode(CellNode):
         self._arm.publish(trajectory_to_message(command.arm, self._arm_joints))
 
     async def _move_to(self, request: MoveTo.Request, response: MoveTo.Response) -> MoveTo.Response:
+        stops = self._stops
         try:
-            await self.until(self._heard, DISCOVERY_TIMEOUT)
-            self._check_ready()
+            if self.active:
+                await self.until(self._heard, DISCOVERY_TIMEOUT)
+            self._check_ready(stops)
             gripper = GripperCommand(request.gripper)
             for part in self._control.plan_move(np.array(request.position), request.yaw, gripper, self.now):
-                await self._carry_out(part)
+                await self._carry_out(part, stops)
         except (ActionError, ValueError) as error:
             response.message = str(error)
             self.report(WARN, f'move refused: {error}')
@@ -232,12 +249,17 @@ class ArmControllerNode(CellNode):
         response.stamp = time_of(self._control.stamp)
         return response
 
-    async def _carry_out(self, part: Part) -> None:
-        """Send a part of a move and wait until the arm is at rest; stopped in between, the next part is not sent."""
-        self._check_ready()
+    async def _carry_out(self, part: Part, stops: int) -> None:
+        """Send a part of a move and wait until the arm is at rest.
+
+        Raises:
+            ActionError: It was stopped in between, also where that is over, or joint states stay away.
+        """
         command = self._control.follow(part, self.now)
         self._send(command)
-        if not await self.until(lambda: self._control.at_rest(command.end), MOVE_PATIENCE):
+        in_time = await self.until(lambda: stops != self._stops or self._control.at_rest(command.end), MOVE_PATIENCE)
+        self._check_ready(stops)
+        if not in_time:
             raise ActionError(
                 f'the arm was not at rest {MOVE_PATIENCE:g} s after a move was sent; is its driver running?'
             )

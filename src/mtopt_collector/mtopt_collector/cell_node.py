@@ -65,8 +65,11 @@ class CellNode(Node):
         self.active = True
 
     def deactivate(self) -> None:
-        """Stop working; the arm holds."""
+        """Stop working; the arm holds. Whoever waits does so in vain."""
         self.active = False
+        for wait in self._waiting:
+            if not wait.future.done():
+                wait.future.set_result(False)
 
     @property
     def now(self) -> float:
@@ -81,7 +84,7 @@ class CellNode(Node):
             timeout: s of wall time.
 
         Returns:
-            Whether the condition became true in time.
+            Whether the condition became true in time, and before the node was deactivated.
         """
         if condition():
             return True

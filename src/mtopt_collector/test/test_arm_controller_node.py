@@ -10,6 +10,8 @@ import time
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
@@ -223,6 +225,49 @@ def test_an_emergency_stop_holds_a_moving_arm_where_it_was_last_seen(graph, arm)
     graph.wait_until(lambda: len(arm.moves) == len(arm.grips) == 2)
     assert np.allclose(arm.moves[-1].points[-1].positions, underway)
     assert not any(arm.moves[-1].points[-1].velocities)
+
+
+class Move:
+    """A move of which the first part was sent and carried out, while joint states stay away."""
+
+    def __init__(self, arm: Arm) -> None:
+        self.arm = arm
+        arm.act(SECOND, terminate=True)
+        client = arm.graph.node.create_client(MoveTo, 'arm_controller/move_to')
+        assert found(client.wait_for_service, 10)
+        self.future = client.call_async(MoveTo.Request(position=[0.5, 0.17, 0.2], yaw=0.5))
+        arm.graph.wait_until(lambda: arm.moves)
+
+    def goes_no_further(self) -> None:
+        first, sent = self.arm.moves[0], len(self.arm.moves)
+        self.arm.stand(10 * SECOND, np.array(first.points[-1].positions))
+        response = self.arm.graph.result(self.future)
+        assert not response.success
+        time.sleep(0.5)
+        assert len(self.arm.moves) == sent
+
+
+def test_a_move_that_was_stopped_does_not_go_on_when_the_stop_is_released(graph, arm):
+    stop = graph.publisher(Bool, 'emergency_stop', COMMANDS)
+    move = Move(arm)
+    stop.publish(Bool(data=True))
+    graph.wait_until(lambda: (graph.folder / 'robot1.emergency_stop').exists())
+    assert graph.call(Trigger, 'arm_controller/reset_emergency_stop', Trigger.Request()).success
+    move.goes_no_further()
+    assert move.future.result().message
+
+
+def test_a_move_does_not_go_on_when_the_arm_controller_is_activated_again(graph, arm):
+    move = Move(arm)
+    for transition in (
+        Transition.TRANSITION_DEACTIVATE,
+        Transition.TRANSITION_CLEANUP,
+        Transition.TRANSITION_CONFIGURE,
+        Transition.TRANSITION_ACTIVATE,
+    ):
+        request = ChangeState.Request(transition=Transition(id=transition))
+        assert graph.call(ChangeState, 'arm_controller/change_state', request).success
+    move.goes_no_further()
 
 
 def test_joints_of_other_names_or_beyond_their_limits_move_nothing(graph, arm):
