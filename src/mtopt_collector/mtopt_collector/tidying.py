@@ -16,6 +16,7 @@ import numpy as np
 from mtopt_core.description.cell_table import LEFT_BIN, RIGHT_BIN, start_pose
 from mtopt_core.description.parts import CellTable
 from mtopt_core.errors import MtoptError
+from mtopt_core.workspace import inner_bounds
 
 DROP_HEIGHT = 0.12  # m of the tip above the bin's bottom
 STIR_HEIGHT = 0.03
@@ -135,6 +136,8 @@ class Tidying:
         for number in range(self._budget.strokes):
             self._progress(f'stirring the right bin, stroke {number + 1} of {self._budget.strokes}')
             position, _ = start_pose(RIGHT_BIN, rng, self._table)
+            # At that height a move's goal keeps the open fingers, too, off the walls.
+            position[:2] = np.clip(position[:2], *inner_bounds(self._table.bin(RIGHT_BIN), (0.0,)))
             position[2] = STIR_HEIGHT
             await self._move(position, 0.0, 'close')
             stroke = 2 * (centre - position[:2]) / STROKE_STEPS

@@ -117,13 +117,18 @@ class StepPlanner:
             yaw: rad.
 
         Raises:
-            ActionError: The goal is not finite, outside the workspace, or cannot be reached.
+            ActionError: The goal is not finite, outside the workspace, in a bin's wall, or cannot be reached.
         """
         goal = np.append(np.asarray(position, float), yaw)
         if goal.shape != (4,) or not np.isfinite(goal).all():
             raise ActionError(f'move to {goal.tolist()}: x, y, z and yaw must be four finite numbers')
         if not np.allclose(self._workspace.clip_to_box(goal[:3]), goal[:3], atol=1e-9):
             raise ActionError(f'move to {goal[:3].round(3).tolist()} m leaves the workspace {self._workspace.box_text}')
+        if not self._workspace.clears_walls(goal):
+            raise ActionError(
+                f'move to {goal[:3].round(3).tolist()} m at {yaw:.2f} rad would run the open fingers into a wall: '
+                'so low they must be within a bin'
+            )
         tip, _ = self.kinematics.forward(joint_positions)
         travel = max(goal[2], TRAVEL_HEIGHT)
         corners = [] if tip[2] >= travel else [np.array([*tip[:2], travel, self.kinematics.yaw(joint_positions)])]

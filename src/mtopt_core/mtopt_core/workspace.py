@@ -56,6 +56,13 @@ class Workspace:
             place = self._within_bin(start, place, (start[3], yaw))
         return np.append(place, yaw)
 
+    def clears_walls(self, pose: np.ndarray) -> bool:
+        """Return whether the open fingers are above all rims or between a bin's walls at x, y, z and yaw, `(4,)`."""
+        if pose[2] >= self._safe_height:
+            return True
+        bounds = (inner_bounds(one, (pose[3],)) for one in self._bins)
+        return any(bool(np.all((low <= pose[:2]) & (pose[:2] <= high))) for low, high in bounds)
+
     def _within_bin(self, start: np.ndarray, place: np.ndarray, yaws: tuple[float, float]) -> np.ndarray:
         above_rim = np.array([0.0, 0.0, max(place[2], self._safe_height)])
         home = next((one for one in self._bins if one.contains(start[0], start[1])), None)

@@ -190,6 +190,17 @@ def test_a_move_rises_crosses_above_the_walls_and_descends():
     assert np.all(np.abs(velocities) <= CONFIGURATION.limits.joint_speed * KINEMATICS.limits.velocity + 1e-6)
 
 
+@pytest.mark.parametrize(('y', 'height'), [(0.0, 0.01), (RIGHT.centre[1] + 0.12, 0.03)], ids=['between', 'at a wall'])
+def test_a_move_into_a_wall_is_refused(y, height):
+    with pytest.raises(ActionError, match='into a wall'):
+        PLANNER.plan_move(ABOVE, np.array([0.5, y, height]), 0.0)
+    assert PLANNER.plan_move(ABOVE, np.array([0.5, y, 0.07]), 0.0).duration > 0
+
+
+def test_a_move_down_between_the_walls_is_not_refused():
+    assert PLANNER.plan_move(joints_at(*LEFT.centre, 0.02), np.array([*RIGHT.centre, 0.01]), 0.7).duration > 0
+
+
 def test_a_move_to_where_the_arm_is_still_takes_a_moment():
     position = KINEMATICS.forward(ABOVE)[0] + (0, 0, 0.1)
     joints = KINEMATICS.inverse(ABOVE, position, 0.0)
