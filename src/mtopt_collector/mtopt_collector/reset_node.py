@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.client import Client
 
 from mtopt_collector.cell_node import CELL_FILE, TASKS_FILE, CellNode
+from mtopt_collector.reset_room import check_room
 from mtopt_collector.robot_hands_node import MOVE_TIMEOUT, RobotHands
 from mtopt_collector.tidying import Budget, StuckError, Tidying
 from mtopt_core.description.cell_table import CELL, start_pose
@@ -48,8 +50,15 @@ class ResetNode(CellNode):
     )
 
     def configure(self) -> None:
-        """Offer the action and find simulator and arm."""
+        """Offer the action and find simulator and arm.
+
+        Raises:
+            ConfigurationError: The cell's limits or the table have no room for what a reset does.
+        """
         self._skills = load_tasks(self.value('tasks_file')).skills
+        regions = [skill.start_region for skill in self._skills.values()]
+        check_room(self.cell.limits, regions, self.value('new_scenes') == ROBOT)
+        self._busy = False
         group = ReentrantCallbackGroup()
         self._move = self.create_client(MoveTo, 'arm_controller/move_to', callback_group=group)
         self._simulator = self.create_client(ResetCell, 'simulator/reset', callback_group=group)
@@ -65,28 +74,50 @@ class ResetNode(CellNode):
         )
 
     async def _reset(self, handle: ServerGoalHandle) -> ResetScene.Result:
-        goal, result = handle.request, ResetScene.Result()
-        try:
-            if goal.skill not in self._skills:
-                raise ResetError(
-                    ResetScene.Result.UNKNOWN, f'unknown skill {goal.skill!r}; known: {", ".join(self._skills)}'
-                )
-            if goal.kind == ResetScene.Goal.NEW_SCENE:
-                result.stamp = await self._new_scene(goal, handle)
-            else:
-                result.stamp = await self._start_pose(goal, handle)
-        except ResetError as error:
-            result.error_code, result.error_msg = error.code, str(error)
+        """Carry out one goal at a time: there is one arm."""
+        result = ResetScene.Result()
+        if self._busy:
             handle.abort()
-            self.report(WARN, str(error))
-        except CallError as error:
-            result.error_code, result.error_msg = ResetScene.Result.TIMEOUT, str(error)
+            result.error_code = ResetScene.Result.UNKNOWN
+            result.error_msg = 'another reset is running; wait for it or cancel it'
+            return result
+        self._busy = True
+        try:
+            result.stamp = await self._make_ready(handle)
+        except Exception as error:
+            result.error_code, result.error_msg = self._told(error)
             handle.canceled() if handle.is_cancel_requested else handle.abort()
-            self.report(WARN, str(error))
+            self.report(WARN, result.error_msg)
         else:
             handle.succeed()
             self.report(OK, 'running')
+        finally:
+            self._busy = False
         return result
+
+    def _told(self, error: Exception) -> tuple[int, str]:
+        """Return the code and the words that tell who asked for a reset what went wrong."""
+        if isinstance(error, ResetError):
+            return error.code, str(error)
+        if isinstance(error, CallError):
+            return ResetScene.Result.TIMEOUT, str(error)
+        self.get_logger().error(''.join(traceback.format_exception(error)))
+        return ResetScene.Result.UNKNOWN, f'{type(error).__name__}: {error}'
+
+    async def _make_ready(self, handle: ServerGoalHandle) -> object:
+        goal = handle.request
+        if goal.skill not in self._skills:
+            raise ResetError(
+                ResetScene.Result.UNKNOWN, f'unknown skill {goal.skill!r}; known: {", ".join(self._skills)}'
+            )
+        if goal.seed < 0:
+            raise ResetError(ResetScene.Result.UNKNOWN, f'seed {goal.seed} is negative; use 0 or more')
+        if goal.kind == ResetScene.Goal.NEW_SCENE:
+            return await self._new_scene(goal, handle)
+        return await self._start_pose(goal, handle)
+
+    def _given_up(self, handle: ServerGoalHandle) -> bool:
+        return bool(handle.is_cancel_requested) or not self.active
 
     async def _new_scene(self, goal: ResetScene.Goal, handle: ServerGoalHandle) -> object:
         how = self.value('new_scenes')
@@ -110,7 +141,7 @@ class ResetNode(CellNode):
     async def _tidy(self, seed: int, handle: ServerGoalHandle) -> None:
         """Let the robot make the scene anew by its own skills."""
         budget = Budget(seconds=self.value('budget'))
-        self._hands.begin(f'reset-{seed}', lambda: bool(handle.is_cancel_requested))
+        self._hands.begin(f'reset-{seed}', lambda: self._given_up(handle))
 
         def tell(what: str) -> None:
             handle.publish_feedback(ResetScene.Feedback(message=what))
@@ -122,7 +153,7 @@ class ResetNode(CellNode):
             raise ResetError(ResetScene.Result.NEEDS_PERSON, str(error)) from None
 
     async def _ask(self, handle: ServerGoalHandle, client: Client, request: Any, timeout: float) -> Any:
-        return await self.ask(client, request, timeout, lambda: bool(handle.is_cancel_requested))
+        return await self.ask(client, request, timeout, lambda: self._given_up(handle))
 
     async def _start_pose(self, goal: ResetScene.Goal, handle: ServerGoalHandle) -> object:
         region = self._skills[goal.skill].start_region

@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from action_msgs.msg import GoalStatus
 
 from mtopt_core.description.cell_table import CELL
 from mtopt_core.messages import stamp_of
@@ -41,8 +42,11 @@ class Cell:
         response.success, response.message, response.stamp = not self.refusal, self.refusal, time_of(7 * SECOND)
         return response
 
+    def send(self, **goal: Any) -> Any:
+        return self.graph.result(self._client.send_goal_async(Goal(**goal)))
+
     def reset(self, **goal: Any) -> ResetScene.Result:
-        handle = self.graph.result(self._client.send_goal_async(Goal(**goal)))
+        handle = self.send(**goal)
         assert handle.accepted
         return self.graph.result(handle.get_result_async()).result
 
@@ -105,7 +109,22 @@ def test_a_real_cells_new_scene_needs_a_person(graph):
     assert 'put every object back' in result.error_msg
 
 
-def test_an_unknown_skill_is_named(graph):
-    result = Cell(graph).reset(kind=Goal.NEW_SCENE, skill='juggle')
-    assert result.error_code == Result.UNKNOWN
-    assert 'juggle' in result.error_msg
+def test_an_unknown_skill_and_a_negative_seed_are_named(graph):
+    cell = Cell(graph)
+    for goal, wrong in (({'skill': 'juggle'}, 'juggle'), ({'skill': 'lift', 'seed': -5}, '-5')):
+        result = cell.reset(kind=Goal.KEEP_SCENE, **goal)
+        assert result.error_code == Result.UNKNOWN
+        assert wrong in result.error_msg
+
+
+def test_one_goal_is_carried_out_at_a_time(graph):
+    cell = Cell(graph, services=False)
+    first, second = (cell.send(kind=Goal.NEW_SCENE, skill='lift') for _ in range(2))
+    refused = graph.result(second.get_result_async()).result
+    assert refused.error_code == Result.UNKNOWN
+    assert 'another reset is running' in refused.error_msg
+    assert graph.result(first.get_result_async()).result.error_code == Result.TIMEOUT
+    third = cell.send(kind=Goal.NEW_SCENE, skill='lift')
+    graph.result(third.cancel_goal_async())
+    answer = graph.result(third.get_result_async())
+    assert answer.status == GoalStatus.STATUS_CANCELED

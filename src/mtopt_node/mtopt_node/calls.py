@@ -172,7 +172,8 @@ def run_goal(
 
     Raises:
         NodeLostError: No result will come.
-        CallError: The action is not there, refuses the goal, does not finish in time or has forgotten the result.
+        CallError: The action is not there, refuses the goal, does not finish in time, crashes or has forgotten the
+            result.
     """
     what = f'action {client._action_name}'
     if not found(client.wait_for_server, min(timeout, 10.0)):
@@ -200,11 +201,13 @@ def run_goal(
 
 
 def result_of(answer: Any, what: str) -> Any:
-    """Return the result in the answer to a request for one; a goal that is not known any more has an empty one.
+    """Return the result in the answer to a request for one.
 
     Raises:
-        CallError: The server has forgotten the goal.
+        CallError: The result is an empty one: the server has forgotten the goal, or what carried it out has crashed.
     """
     if answer.status == GoalStatus.STATUS_UNKNOWN:
         raise CallError(f'{what} does not know the goal any more; its result was asked for too late')
+    if answer.status != GoalStatus.STATUS_SUCCEEDED and not answer.result.error_code:
+        raise CallError(f'{what} ended without a result; the log of its node says why')
     return answer.result

@@ -17,8 +17,8 @@ GOALS = 300
 
 
 @contextmanager
-def action(kept, client_type=ThreadedActionClient):
-    """Serve an action that succeeds at once in another node than its client's; yields client and server."""
+def action(kept, client_type=ThreadedActionClient, carry_out=None):
+    """Serve an action, one that succeeds at once, in another node than its client's; yields client and server."""
     prepare()
     rclpy.init(domain_id=free_domain())
     client_node, server_node = rclpy.create_node('client'), rclpy.create_node('server')
@@ -27,7 +27,7 @@ def action(kept, client_type=ThreadedActionClient):
         goal.succeed()
         return ResetScene.Result(error_msg=goal.request.skill)
 
-    server = GoalServer(server_node, ResetScene, 'scene', succeed, kept=kept)
+    server = GoalServer(server_node, ResetScene, 'scene', carry_out or succeed, kept=kept)
     client = client_type(client_node, ResetScene, 'scene')
     executors = []
     for node in (client_node, server_node):
@@ -75,6 +75,14 @@ def test_a_server_forgets_goals_that_have_ended():
             run_goal(client, ResetScene.Goal(), timeout=10.0)
         assert forgotten(server)
         assert run_goal(client, ResetScene.Goal(skill='another'), timeout=10.0).error_msg == 'another'
+
+
+def test_a_goal_whose_callback_crashes_is_no_success():
+    def crash(goal):
+        raise RuntimeError('no such bin')
+
+    with action(kept=30.0, carry_out=crash) as (client, _), pytest.raises(CallError, match='without a result'):
+        run_goal(client, ResetScene.Goal(), timeout=10.0)
 
 
 def test_a_result_that_is_asked_for_too_late_is_not_taken_for_an_empty_one():

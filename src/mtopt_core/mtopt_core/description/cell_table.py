@@ -69,6 +69,14 @@ def regions(table: CellTable = CELL) -> Regions:
     return {'place': {camera.name: seen(camera) for camera in table.cameras if camera.name in DETECTOR_CAMERAS}}
 
 
+def start_box(region: str, table: CellTable = CELL) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lowest and the highest position `(3,)` of the tip that `start_pose` draws, m, base frame."""
+    home = table.bin(region)
+    reach = np.array(home.inside) / 2 - START_MARGIN
+    low, high = START_HEIGHT
+    return np.append(home.centre - reach, low), np.append(home.centre + reach, high)
+
+
 def start_pose(region: str, rng: np.random.Generator, table: CellTable = CELL) -> tuple[np.ndarray, float]:
     """Draw the pose an episode starts in: anywhere above a bin, any yaw (paper section X-B).
 
