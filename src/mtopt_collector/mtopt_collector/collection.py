@@ -61,7 +61,13 @@ class CollectionError(MtoptError):
         needs_person: Trying again is of no use; the message says what to do.
         passing: Something around the episode broke that is watched over and waited for, such as a node that died; it
             says nothing about the cell.
+        task: The one attempted; empty where it was not even begun.
+        episode_id: Of the episode that was cut short.
+        bag: Of that episode, where there is one.
     """
+
+    task = episode_id = ''
+    bag: Path | None = None
 
     def __init__(self, fault: Fault, message: str, needs_person: bool = False, passing: bool = False) -> None:
         super().__init__(message)
@@ -259,20 +265,22 @@ class Collection:
         self._labels.close()
 
     def _attempt(self, assignment: Assignment, policy: str) -> Collected:
+        episode_id = new_episode_id(self._identity.robot)
         try:
             self.drawn = self._draw(assignment, policy)
-            collected = self._collect(assignment, self.drawn)
+            collected = self._collect(episode_id, assignment, self.drawn)
         except CollectionError as error:
+            error.task, error.episode_id = assignment.task, episode_id
             self._scheduler.failed()
             self._fail(error)
             raise
         self._failures = 0
         self.episodes += 1
         self.successes += assignment.task in collected.successes
-        self._scheduler.finished(assignment, collected.info.episode_id, collected.successes)
+        self._scheduler.finished(assignment, episode_id, collected.successes, graded=bool(collected.outcomes))
         if self._practice is not None:
             self._practice.refresh()
-        self._announce(State.IDLE, assignment.task, collected.info.episode_id, '')
+        self._announce(State.IDLE, assignment.task, episode_id, '')
         return collected
 
     def _draw(self, assignment: Assignment, policy: str) -> Drawn:
@@ -294,9 +302,9 @@ class Collection:
         state = State.NEEDS_PERSON if self.needs_person else State.IDLE
         self._announce(state, '', '', self.needs_person or str(error))
 
-    def _collect(self, assignment: Assignment, drawn: Drawn) -> Collected:
+    def _collect(self, episode_id: str, assignment: Assignment, drawn: Drawn) -> Collected:
         info = EpisodeInfo(
-            episode_id=new_episode_id(self._identity.robot),
+            episode_id=episode_id,
             robot=self._identity.robot,
             task=assignment.task,
             skill=assignment.skill,
@@ -326,12 +334,16 @@ class Collection:
             stamp=run.final_stamp or stamp,
         )
         recorded = self._robot.finish_recording(info)
-        if run.fault is not None:
-            raise CollectionError(run.fault, run.message, passing=run.passing)
-        if recorded.missing:
-            raise CollectionError(Fault.RECORDER_FAILED, recorded.missing)
-        self._announce(State.GRADING, info.task, info.episode_id, '')
-        outcomes = self._grade(info.episode_id, recorded.path)
+        try:
+            if run.fault is not None:
+                raise CollectionError(run.fault, run.message, passing=run.passing)
+            if recorded.missing:
+                raise CollectionError(Fault.RECORDER_FAILED, recorded.missing)
+            self._announce(State.GRADING, info.task, info.episode_id, '')
+            outcomes = self._grade(info.episode_id, recorded.path)
+        except CollectionError as error:
+            error.bag = recorded.path
+            raise
         return Collected(info, recorded, run, seconds, tuple(outcomes), self._grade_with)
 
     def _configuration(self, assignment: Assignment, drawn: Drawn) -> str:

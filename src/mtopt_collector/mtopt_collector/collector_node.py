@@ -135,7 +135,7 @@ class CollectorNode(RobotClientNode):
         self.create_service(Trigger, '~/resume', self._resume)
         self.create_service(Trigger, '~/skip', self._skip)
         self.create_service(Trigger, '~/reset', self._reset)
-        self._goals = CollectGoals(self)
+        self._goals = CollectGoals(self, self._refusal)
 
     def activate(self) -> None:
         """Start collecting in a thread of its own; what a collector that died before has begun is cancelled.
@@ -155,6 +155,7 @@ class CollectorNode(RobotClientNode):
         super().deactivate()
         if self._thread is not None:
             self._stopped.set()
+            self._goals.refuse_waiting()
 
     def cleanup(self) -> None:
         """Close the label store."""
@@ -285,6 +286,18 @@ class CollectorNode(RobotClientNode):
             self._collection.helped()
             self._announce(State.IDLE, '', '', '')
 
+    def _refusal(self) -> str:
+        """Return why nothing is collected, though asked for, before somebody says so; empty when it is."""
+        resume = f'call {self.resolve_service_name("~/resume")} first'
+        if not self.active:
+            return 'the collector is not active; activate it'
+        if self._paused:
+            return f'the collection is paused; {resume}'
+        # A simulated cell, where nobody can be in the arm's way, is tried again anyway.
+        if self._collection.needs_person and not self.value('simulated'):
+            return f'a person is needed: {self._collection.needs_person}; {resume}'
+        return ''
+
     def _wanted(self) -> bool:
         """Return whether an episode nobody asked for is to be collected."""
         return self._left != 0 and not self._paused and not self._collection.needs_person
@@ -319,6 +332,8 @@ class CollectorNode(RobotClientNode):
             result.bag_path = str(collected.recorded.path)
         except CollectionError as error:
             result.error_code, result.error_msg = error.fault, str(error)
+            result.episode_id, result.task = error.episode_id, error.task
+            result.bag_path = '' if error.bag is None else str(error.bag)
         except Exception as error:
             result.error_code, result.error_msg = Fault.UNKNOWN, f'{type(error).__name__}: {error}'
         self._goals.complete(result)

@@ -138,6 +138,7 @@ class RobotClientNode(CellNode):
             stamp = self._reset_once(assignment)
             if self._observed(stamp):
                 return stamp
+            self._stop_if_cancelled()
             trouble = self._trouble(RESETTING)
             if trouble:
                 raise CollectionError(Fault.RESET_FAILED, trouble, passing=True)
@@ -151,10 +152,16 @@ class RobotClientNode(CellNode):
         kind = ResetScene.Goal.NEW_SCENE if assignment.new_scene else ResetScene.Goal.KEEP_SCENE
         goal = ResetScene.Goal(kind=kind, skill=assignment.skill, holding=assignment.holding, seed=assignment.seed)
         result = self._run_goal(Fault.RESET_FAILED, self._reset_client, RESETTING, goal, RESET_TIMEOUT, RESET_SILENCE)
+        needs_person = result.error_code == ResetScene.Result.NEEDS_PERSON
+        if not needs_person:
+            self._stop_if_cancelled()
         if result.error_code != ResetScene.Result.NONE:
-            needs_person = result.error_code == ResetScene.Result.NEEDS_PERSON
             raise CollectionError(Fault.RESET_FAILED, result.error_msg, needs_person)
         return stamp_of(result.stamp)
+
+    def _stop_if_cancelled(self) -> None:
+        if self.cancelled():
+            raise CollectionError(Fault.CANCELED, 'cancelled while the cell was made ready')
 
     def start_recording(self, info: EpisodeInfo) -> None:
         """Start the episode's bag; one that a collector before this one left running is ended."""
@@ -218,7 +225,7 @@ class RobotClientNode(CellNode):
         deadline = self.now + OBSERVATION_TIMEOUT
         with self._sight:
             while not self._sight.wait_for(lambda: self._seen >= stamp, LOOK_PERIOD):
-                if self.now > deadline or self._trouble(RESETTING):
+                if self.now > deadline or self.cancelled() or self._trouble(RESETTING):
                     return False
         return True
 
@@ -264,6 +271,8 @@ class RobotClientNode(CellNode):
         try:
             result = run_goal(client, goal, timeout, hear, hopeless, self._lost(nodes[0]))
         except CallError as error:
+            if not trouble and self.cancelled():
+                fault = Fault.CANCELED
             passing = bool(trouble) or isinstance(error, NodeLostError)
             raise CollectionError(fault, trouble or str(error), passing=passing) from None
         if trouble:

@@ -123,19 +123,20 @@ class Scheduler:
         new_scene = not (self._by_hand and self._scene_ready and skill == LIFT)
         return Assignment(task, skill, drawn, new_scene, holding=skill == PLACE)
 
-    def finished(self, assignment: Assignment, episode_id: str, successes: set[str]) -> None:
+    def finished(self, assignment: Assignment, episode_id: str, successes: set[str], graded: bool = True) -> None:
         """Learn what came of an episode.
 
         Args:
             assignment: The episode.
             episode_id: Its id.
             successes: Tasks solved in its final image.
+            graded: Somebody graded it; before there is a detector nobody knows what was lifted.
         """
         if assignment.new_scene:
             self._episodes = self._tries = 0
         self._episodes += 1
         held = assignment.skill == LIFT and ANY_LIFT in successes
-        if assignment.skill == LIFT:
+        if assignment.skill == LIFT and graded:
             self._tries = 0 if held else self._tries + 1
         self._held_since = episode_id if held and self._chain else ''
         self._scene_ready = self._episodes < self._episodes_per_scene and self._tries < self._tries_without_lift

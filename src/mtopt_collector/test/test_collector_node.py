@@ -3,6 +3,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from action_msgs.msg import GoalStatus
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
@@ -12,11 +13,12 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.task import Future
 from std_srvs.srv import Trigger
 
+from mtopt_collector.collection import Fault
 from mtopt_core.heartbeats import BLOCKED, PID
-from mtopt_msgs.action import ResetScene, RunPolicy
+from mtopt_msgs.action import CollectEpisode, ResetScene, RunPolicy
 from mtopt_msgs.msg import CollectorStatus, HelpRequest
 from mtopt_msgs.srv import SetEpisode
-from mtopt_node.calls import GoalServer
+from mtopt_node.calls import GoalServer, ThreadedActionClient
 from mtopt_node.qos import COMMANDS, LATCHED
 
 NODES = ('camera_ingestion', 'arm_controller', 'recorder', 'reset', 'policy')
@@ -32,7 +34,7 @@ class Robot:
         self.fault = fault
         self.held = held
         self.full_disk = ''
-        self.running = 0
+        self.begun = self.running = 0
         self._release = Future()
         group = ReentrantCallbackGroup()
         self._servers = [
@@ -52,7 +54,8 @@ class Robot:
             silence=10.0,
             **parameters,
         )
-        graph.wait_until(lambda: self.statuses, START_TIMEOUT)
+        self._collect = ThreadedActionClient(graph.node, CollectEpisode, 'collector/collect')
+        graph.wait_until(lambda: self.statuses and self._collect.server_is_ready(), START_TIMEOUT)
         graph.connect()
 
     def _live(self) -> None:
@@ -63,6 +66,7 @@ class Robot:
             self._diagnostics.publish(DiagnosticArray(status=[status]))
 
     async def _reset(self, handle: ServerGoalHandle) -> ResetScene.Result:
+        self.begun += 1
         self.running += 1
         if self.held:
             await self._release
@@ -81,6 +85,15 @@ class Robot:
         if self.running:
             release.set_result(None)
             self.graph._executor.wake()
+
+    def ask(self) -> Any:
+        """Ask for an episode; returns the goal's handle."""
+        handle = self.graph.result(self._collect.send_goal_async(CollectEpisode.Goal(task='lift-any', seed=-1)))
+        assert handle.accepted
+        return handle
+
+    def collect(self) -> CollectEpisode.Result:
+        return self.graph.result(self.ask().get_result_async(), START_TIMEOUT).result
 
     def press(self, button: str) -> None:
         assert self.graph.call(Trigger, f'collector/{button}', Trigger.Request()).success
@@ -147,6 +160,56 @@ def test_every_wait_of_an_idle_robot_has_the_whole_patience_and_its_call_ends_wi
     robot.called(True)
     robot.full_disk = ''
     robot.called(True, False)
+
+
+def test_a_goal_that_waits_is_answered_when_cancelled_and_not_carried_out_later(graph):
+    robot = Robot(graph, episodes=0)
+    robot.full_disk = 'make room'
+    robot.until_state(CollectorStatus.STATE_WAITING)
+    goal = robot.ask()
+    assert graph.result(goal.cancel_goal_async()).goals_canceling
+    answer = graph.result(goal.get_result_async())
+    assert (answer.status, answer.result.error_code) == (GoalStatus.STATUS_CANCELED, Fault.CANCELED)
+    deactivated = robot.ask()
+    assert robot.change(Transition.TRANSITION_DEACTIVATE)
+    answer = graph.result(deactivated.get_result_async())
+    assert (answer.status, answer.result.error_code) == (GoalStatus.STATUS_ABORTED, Fault.BUSY)
+    assert 'not active' in answer.result.error_msg
+    robot.full_disk = ''
+    graph.wait_until(lambda: robot.change(Transition.TRANSITION_ACTIVATE))
+    robot.until_state(CollectorStatus.STATE_IDLE)
+    time.sleep(1.0)
+    assert not robot.begun
+
+
+def test_beside_a_real_arm_no_goal_is_carried_out_while_paused_or_a_person_is_needed(graph):
+    robot = Robot(graph, fault=NEEDS_PERSON, episodes=0)
+    failed = robot.collect()
+    assert failed.error_code == Fault.RESET_FAILED
+    assert failed.task == 'lift-any'
+    assert failed.episode_id
+    refused = robot.collect()
+    assert refused.error_code == Fault.BUSY
+    assert 'the gripper is stuck' in refused.error_msg
+    assert '/robot1/collector/resume' in refused.error_msg
+    robot.press('resume')
+    robot.press('pause')
+    assert 'paused' in robot.collect().error_msg
+    assert robot.begun == 1
+    robot.press('resume')
+    assert robot.collect().error_code == Fault.RESET_FAILED
+    assert robot.begun == 2
+
+
+def test_a_goal_that_is_cancelled_while_the_cell_is_made_ready_is_no_failure(graph):
+    robot = Robot(graph, held=True, episodes=0, max_failures=1)
+    goal = robot.ask()
+    graph.wait_until(lambda: robot.running)
+    assert graph.result(goal.cancel_goal_async()).goals_canceling
+    answer = graph.result(goal.get_result_async())
+    assert (answer.status, answer.result.error_code) == (GoalStatus.STATUS_CANCELED, Fault.CANCELED)
+    assert answer.result.episode_id
+    robot.until_state(CollectorStatus.STATE_IDLE)
 
 
 def test_a_collector_whose_episode_is_still_being_ended_is_not_activated(graph):

@@ -59,6 +59,13 @@ def test_a_scene_is_spent_when_nothing_is_lifted_any_more():
     assert [one.new_scene for one in run(scheduler, set(), 4)] == [False, False, False, True]
 
 
+def test_lifts_that_nobody_graded_are_no_failed_tries():
+    scheduler = Scheduler(TASKS, seed=0, episodes_per_scene=99, tries_without_lift=3)
+    for _ in range(5):
+        scheduler.finished(scheduler.next(), 'e', set(), graded=False)
+    assert not scheduler.next().new_scene
+
+
 def test_a_held_object_is_placed_even_when_the_scene_is_spent():
     scheduler = Scheduler(TASKS, seed=0, episodes_per_scene=1)
     lift, place, lift_again = run(scheduler, {'lift-any'}, 3)
