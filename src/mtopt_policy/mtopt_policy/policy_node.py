@@ -15,8 +15,8 @@ from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 
 from mtopt_core.checkpoint import CheckpointWatch
-from mtopt_core.configuration import load_cell
-from mtopt_core.errors import CheckpointError
+from mtopt_core.configuration import StepConfiguration, load_cell
+from mtopt_core.errors import CheckpointError, ConfigurationError
 from mtopt_core.tasks import load_tasks
 from mtopt_node.conversions import model_version_to_message
 from mtopt_node.node import OK, WARN, Node, run
@@ -38,7 +38,7 @@ class PolicyNode(Node):
     PARAMETERS: ClassVar[tuple[Parameter, ...]] = (
         Parameter('robots', [''], "namespaces of the robots served; empty: that of the node's own"),
         Parameter(
-            'cell_files', [''], 'the configuration of each of `robots`, in their order; empty: all have `cell_file`'
+            'cell_files', [''], "each of `robots`' configuration, in their order; an empty one: that of `cell_file`"
         ),
         Parameter('cell_file', '', "the cell's configuration; empty for the shipped config/cell.yaml"),
         Parameter('tasks_file', '', 'the task set; empty for the shipped config/tasks.yaml'),
@@ -58,18 +58,29 @@ class PolicyNode(Node):
         self._controls: list[RobotControl] = []
 
     def configure(self) -> None:
-        """Read the configuration, load the newest checkpoint, open topics and actions."""
-        files = [file for file in self.value('cell_files') if file] or [self.value('cell_file')]
+        """Read the configuration, load the newest checkpoint, open topics and actions.
+
+        Raises:
+            ConfigurationError: There are not as many cell files as robots.
+        """
+        names = self._robots or ('',)
+        files = self.value('cell_files')
+        if not any(files):
+            files = [''] * len(names)
+        if len(files) != len(names):
+            raise ConfigurationError(
+                f'{len(files)} cell_files for {len(names)} robots; give one for each, an empty one for `cell_file`'
+            )
         self._tasks = load_tasks(self.value('tasks_file'))
         self._refused = ''
         self._watch = CheckpointWatch(Path(self.value('checkpoints')), self._load)
-        names = self._robots or ('',)
-        cells = [load_cell(Path(file) if file else None) for file in files]
-        self._step = cells[0].step
+        of_all = self.value('cell_file')
+        cells = [load_cell(Path(file or of_all) if file or of_all else None) for file in files]
+        self._cells = dict(zip(names, cells, strict=True))
         timeout = self.value('observation_timeout')
         self._controls = [
             RobotControl(self, self, Place(f'/{name}/' if name else '', cell, timeout))
-            for name, cell in zip(names, cells if len(cells) == len(names) else cells[:1] * len(names), strict=True)
+            for name, cell in self._cells.items()
         ]
         self._refresh()
         steady, group = Clock(clock_type=ClockType.STEADY_TIME), MutuallyExclusiveCallbackGroup()
@@ -84,7 +95,7 @@ class PolicyNode(Node):
         """Take no goals; episodes that run are aborted and the arms hold."""
         self.taking_goals = False
 
-    def policy_for(self, name: str, exploration: float) -> Policy:
+    def policy_for(self, name: str, exploration: float, step: StepConfiguration) -> Policy:
         """Return a policy for one episode; see `PolicySource`."""
         if name != SCRIPTED and self._watch.current is None:
             self._refresh()
@@ -93,7 +104,7 @@ class PolicyNode(Node):
         try:
             return choose_policy(
                 name,
-                ScriptedPolicy(self._tasks, make_space(self._step)),
+                ScriptedPolicy(self._tasks, make_space(step)),
                 None if learned is None else learned.explorer(exploration),
                 self.value('scripted_share'),
                 self._tasks,
@@ -104,10 +115,28 @@ class PolicyNode(Node):
     def report_health(self) -> None:
         """Report how the node is."""
         version = self._watch.current.model_version if self._watch.current else 'none'
+        narrower = self._narrower()
         if self._refused:
             self.report(WARN, f'checkpoint refused, policy {version} stays: {self._refused}')
+        elif narrower:
+            self.report(WARN, f'policy {version} was trained for {narrower}; what is more is cut off')
         else:
             self.report(OK, f'running with policy {version}')
+
+    def _narrower(self) -> str:
+        """Return for which larger steps than a robot's cell allows the policy was trained, in words; empty for none."""
+        if self._watch.current is None:
+            return ''
+        space = self._watch.current.manifest.action_space
+        return ', '.join(
+            f'{what} of {trained:g}, {name or self.get_namespace().strip("/") or "the robot"} allows {allowed:g}'
+            for name, cell in self._cells.items()
+            for what, trained, allowed in (
+                ('max_displacement', space.max_displacement, cell.step.max_displacement),
+                ('max_yaw_change', space.max_yaw_change, cell.step.max_yaw_change),
+            )
+            if trained > allowed
+        )
 
     def _load(self, path: Path) -> QFunctionPolicy:
         return QFunctionPolicy.load(path, self._tasks, self.value('threads'), robots=max(1, len(self._robots)))

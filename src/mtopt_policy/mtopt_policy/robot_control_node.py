@@ -16,7 +16,7 @@ from rclpy.action.server import ServerGoalHandle
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
 from sensor_msgs.msg import CompressedImage
 
-from mtopt_core.configuration import CellConfiguration
+from mtopt_core.configuration import CellConfiguration, StepConfiguration
 from mtopt_core.episode import Observation, Termination
 from mtopt_core.errors import CheckpointError, ConfigurationError, MtoptError, UnknownTaskError
 from mtopt_core.messages import stamp_of
@@ -45,8 +45,8 @@ class EpisodeFaultError(MtoptError):
 class PolicySource(Protocol):
     """Where a robot's policies come from: the policy node."""
 
-    def policy_for(self, name: str, exploration: float) -> Policy:
-        """Return a policy for one episode.
+    def policy_for(self, name: str, exploration: float, step: StepConfiguration) -> Policy:
+        """Return a policy for one episode of a robot whose steps are such.
 
         Raises:
             ConfigurationError: There is none of that name.
@@ -162,8 +162,8 @@ class RobotControl:
     def _begin(self, request: RunPolicy.Goal) -> EpisodeControl:
         codes = RunPolicy.Result
         try:
-            policy = self._source.policy_for(request.policy, request.exploration)
             step = self._place.cell.step
+            policy = self._source.policy_for(request.policy, request.exploration, step)
             if request.max_steps:
                 step = step.model_copy(update={'max_steps': request.max_steps})
             return EpisodeControl(policy, request.task, request.seed % 2**63, step)
