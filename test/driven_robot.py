@@ -10,6 +10,8 @@ import time
 
 import numpy as np
 import rclpy
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, JointState
 from trajectory_msgs.msg import JointTrajectory
@@ -82,6 +84,14 @@ class Robot:
         future = self.client.call_async(ResetCell.Request(**request))
         assert self.until(future.done)
         return future.result()
+
+    def change(self, transition: int) -> None:
+        """Carry out a lifecycle transition."""
+        client = self.node.create_client(ChangeState, 'simulator/change_state')
+        assert found(client.wait_for_service, self._patience)
+        future = client.call_async(ChangeState.Request(transition=Transition(id=transition)))
+        assert self.until(future.done)
+        assert future.result().success
 
     def shown(self, stamp: int) -> bool:
         """Whether joint state, clock, truth and every image of a stamp have come."""

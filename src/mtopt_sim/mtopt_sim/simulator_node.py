@@ -60,6 +60,7 @@ class SimulatorNode(Node):
     )
 
     _ticker: Timer | None = None
+    _active = False
 
     def configure(self) -> None:
         """Build the cell and open its topics."""
@@ -74,6 +75,7 @@ class SimulatorNode(Node):
         self._joints = [*self._cell.kinematics.joint_names, arm.finger_joint]
         self._pairs = CommandPairs(self._cell.kinematics.joint_names, arm.finger_joint)
         self._motion: Iterator[None] | None = None
+        self._left = 0.0
         self._episode_id = ''
         self._listeners = 0
 
@@ -92,8 +94,11 @@ class SimulatorNode(Node):
 
     def activate(self) -> None:
         """Show the first scene; at real time, start the clock."""
+        self._motion = None
+        self._pairs.clear()
         self._cell.reset(self.value('seed'))
         self._publish()
+        self._active = True
         self.report(OK, 'simulating')
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         if self.value('real_time'):
@@ -102,7 +107,8 @@ class SimulatorNode(Node):
             self._ticker = self.create_timer(NEWCOMERS_PERIOD, self._greet, clock=steady)
 
     def deactivate(self) -> None:
-        """Stop the clock, show nothing more by itself."""
+        """Stop the clock, show nothing more, obey nobody."""
+        self._active = False
         if self._ticker is not None:
             self.destroy_timer(self._ticker)
 
@@ -111,6 +117,9 @@ class SimulatorNode(Node):
         self._cell.close()
 
     def _command(self, part: str, message: JointTrajectory) -> None:
+        if not self._active:
+            self.report(WARN, 'command rejected: the simulator is not active; activate it')
+            return
         try:
             pair = self._pairs.add(part, message.joint_names, trajectory_from_message(message))
         except (MtoptError, ValueError) as error:
@@ -122,23 +131,29 @@ class SimulatorNode(Node):
         if not self.value('real_time'):
             self._carry_on(np.inf)
 
-    def _carry_on(self, seconds: float) -> None:
-        """Let so much time pass, at most until the motion has ended, and show what there is then."""
+    def _carry_on(self, time: float) -> float:
+        """Let so much time pass, ns, without end until the motion has ended, and show what there is then.
+
+        Returns:
+            What is left of the time, ns; below zero where the last tick went beyond it.
+        """
         try:
-            left = self._advance(seconds)
-            if np.isfinite(left) and left >= self._cell.tick / 1e9:
+            left = self._advance(time)
+            if np.isfinite(left) and left >= self._cell.tick:
                 self._motion = self._hold()
-                self._advance(left)
+                left = self._advance(left)
                 self._motion = None
             self._publish()
         except SimulationError as error:
             # Nothing is shown: whoever waits for the end of this step does so in vain, and the episode fails.
             self._motion = None
             self.report(ERROR, f'the step was not carried out: {error}')
+            return 0.0
+        return left
 
     def _tick(self) -> None:
         """Let one period pass: first what is commanded, then at rest."""
-        self._carry_on(self._period)
+        self._left = self._carry_on(round(self._period * 1e9) + self._left)
 
     def _greet(self) -> None:
         """Show the scene once more when somebody has begun to listen since it was shown."""
@@ -153,14 +168,14 @@ class SimulatorNode(Node):
     def _count_listeners(self) -> int:
         return sum(one.get_subscription_count() for one in (self._joint_states, *self._images.values()))
 
-    def _advance(self, seconds: float) -> float:
-        """Carry on with the motion; return what is left of the time when it ended, s."""
-        while self._motion is not None and seconds > 0:
+    def _advance(self, time: float) -> float:
+        """Carry on with the motion for so long, ns; return what is left of the time when it ended."""
+        while self._motion is not None and time > 0:
             if next(self._motion, StopIteration) is StopIteration:
                 self._motion = None
                 break
-            seconds -= self._cell.tick / 1e9
-        return seconds
+            time -= self._cell.tick
+        return time
 
     def _hold(self) -> Iterator[None]:
         arm, cell = self._cell.table.arm, self._cell
@@ -171,21 +186,23 @@ class SimulatorNode(Node):
         )
 
     def _begin(self, info: EpisodeInfo) -> None:
-        if info.phase == EpisodeInfo.PHASE_START:
+        if self._active and info.phase == EpisodeInfo.PHASE_START:
             self._episode_id = info.episode_id
             self._cell.begin_episode()
 
     def _reset(self, request: ResetCell.Request, response: ResetCell.Response) -> ResetCell.Response:
         try:
+            if not self._active:
+                raise SimulationError('the simulator is not active; activate it')
             region = self._region(request.skill)
             self._motion = None
             self._pairs.clear()
             self._cell.reset(request.seed, region, request.holding)
+            self._publish()
         except MtoptError as error:
             response.message = str(error)
             return response
         response.success, response.stamp = True, time_of(self._cell.stamp)
-        self._publish()
         self.report(OK, 'simulating')
         return response
 

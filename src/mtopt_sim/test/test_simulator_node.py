@@ -4,14 +4,19 @@ import time
 
 import numpy as np
 import pytest
+import rclpy
 from driven_robot import Robot
+from lifecycle_msgs.msg import Transition
+from rclpy.lifecycle import TransitionCallbackReturn
 from sensor_msgs.msg import Image, JointState
 
+from mtopt_core.environment import free_domain
 from mtopt_core.messages import stamp_of
 from mtopt_core.trajectory import Trajectory
 from mtopt_msgs.msg import EpisodeInfo
 from mtopt_node.conversions import trajectory_to_message
 from mtopt_node.qos import EVENTS, IMAGES
+from mtopt_sim.simulator_node import SimulatorNode
 
 SECOND = 1_000_000_000
 
@@ -80,6 +85,40 @@ def test_an_unknown_skill_or_seed_is_refused_and_named(robot):
     assert not response.success
     assert 'dance' in response.message
     assert not robot.reset(seed=-4).success
+
+
+def test_an_inactive_simulator_moves_nothing_and_resets_nothing(robot):
+    stamp = stamp_of(robot.reset(seed=1, skill='lift').stamp)
+    assert robot.shown(stamp)
+    robot.change(Transition.TRANSITION_DEACTIVATE)
+    refused = robot.reset(seed=2, skill='lift')
+    assert not refused.success
+    assert 'not active' in refused.message
+    robot.command(0.1)
+    assert not robot.until(lambda: robot.clocks[-1] > stamp, 0.5)
+    robot.change(Transition.TRANSITION_ACTIVATE)
+    assert robot.reset(seed=2, skill='lift').success
+
+
+@pytest.fixture
+def streaming():
+    """A simulator at real time in this process, whose clock is ticked by hand."""
+    parameters = ('real_time:=true', 'rate:=100.0', 'image_size:=16', "cameras:=['main']")
+    arguments = ['--ros-args', '-r', '__ns:=/robot1', *(part for one in parameters for part in ('-p', one))]
+    rclpy.init(args=arguments, domain_id=free_domain())
+    node = SimulatorNode()
+    assert node.trigger_configure() == node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    yield node
+    node.cleanup()
+    node.destroy_node()
+    rclpy.try_shutdown()
+
+
+def test_at_real_time_no_tick_runs_ahead_of_the_wall(streaming):
+    start = streaming._cell.stamp
+    for _ in range(50):
+        streaming._tick()
+    assert abs(streaming._cell.stamp - start - SECOND // 2) <= streaming._cell.tick
 
 
 def test_at_real_time_images_stream_and_the_clock_follows_the_wall():
