@@ -48,6 +48,7 @@ def test_a_cancelled_goal_ends_the_episode_and_the_next_one_runs(cell):
         assert cell.result(handle).error_code == Result.CANCELED
     assert read_episode(cell.data.bags / cell.actions[0].episode_id).info.termination is Termination.ABORTED
     assert cell.collect(policy='scripted').task in load_tasks().names
+    assert_recovers(cell)
 
 
 def test_a_second_goal_waits_for_the_first_and_a_third_is_told_that_it_is_busy(cell):
