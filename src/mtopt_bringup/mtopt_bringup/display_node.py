@@ -16,6 +16,8 @@ from mtopt_msgs.msg import CollectorStatus
 
 REPORT_PERIOD = 600.0
 """s after which a log tells a robot's figures again although nothing has changed."""
+IDLE = 5.0
+"""s after which a log calls a robot idle."""
 
 
 class Display(Protocol):
@@ -80,6 +82,7 @@ class Log:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._told: dict[str, tuple[str, float]] = {}
+        self._seen: dict[str, tuple[str, float]] = {}
         self.say('starting the nodes')
 
     def show(self, statuses: Iterable[CollectorStatus]) -> None:
@@ -90,8 +93,12 @@ class Log:
             doing = 'collects' if collects else doing
             # What is waited for may be told with figures that change every second.
             matter = re.sub(r'\d+', '', doing)
+            seen, since = self._seen.get(status.robot, ('', now))
+            self._seen[status.robot] = matter, since if seen == matter else now
             told, at = self._told.get(status.robot, ('', 0.0))
-            if matter != told or now - at > REPORT_PERIOD:
+            # A collector is idle for a moment between episodes too.
+            lasts = status.state != status.STATE_IDLE or now - self._seen[status.robot][1] > IDLE
+            if (matter != told and lasts) or now - at > REPORT_PERIOD:
                 self._told[status.robot] = matter, now
                 self.say(f'{status.robot}: {_sentence(status, doing)}')
 

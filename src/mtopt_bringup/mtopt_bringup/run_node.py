@@ -105,6 +105,9 @@ def run_graph(options: GraphOptions, summaries: Sequence[Callable[[EpisodeCadenc
     before = len(_cadence(data))
     try:
         _run_until_done(options, data, console)
+    except GraphRunningError:
+        summaries = ()  # what has been collected meanwhile is the other graph's
+        raise
     finally:
         collected = _cadence(data)[before:]
         for common in summaries:

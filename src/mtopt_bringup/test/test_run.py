@@ -91,6 +91,7 @@ def test_a_log_has_a_line_for_every_change_that_lasts_and_no_more() -> None:
     for round_number in range(3):
         for state in (CollectorStatus.STATE_RESETTING, CollectorStatus.STATE_RUNNING, CollectorStatus.STATE_GRADING):
             log.show([status('robot1', state, round_number, task='lift-can')])
+        log.show([status('robot1', CollectorStatus.STATE_IDLE, round_number)])
     for free in (190, 180):
         message = f'only {free} MB are free for bags in a folder with quite a long name [bags]'
         log.show([status('robot1', CollectorStatus.STATE_WAITING, message=message)])
