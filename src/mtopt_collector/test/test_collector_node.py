@@ -14,6 +14,7 @@ from rclpy.task import Future
 from std_srvs.srv import Trigger
 
 from mtopt_collector.collection import Fault
+from mtopt_collector.collector_node import UNATTENDED_PERIOD
 from mtopt_core.heartbeats import BLOCKED, PID
 from mtopt_msgs.action import CollectEpisode, ResetScene, RunPolicy
 from mtopt_msgs.msg import CollectorStatus, HelpRequest
@@ -21,20 +22,25 @@ from mtopt_msgs.srv import SetEpisode
 from mtopt_node.calls import GoalServer, ThreadedActionClient
 from mtopt_node.qos import COMMANDS, LATCHED
 
-NODES = ('camera_ingestion', 'arm_controller', 'recorder', 'reset', 'policy')
+NODES = ('simulator', 'camera_ingestion', 'arm_controller', 'recorder', 'reset', 'policy')
 NEEDS_PERSON, ARM_FAILED = ResetScene.Result.NEEDS_PERSON, ResetScene.Result.ARM_FAILED
 START_TIMEOUT = 60.0
 
 
 class Robot:
-    """Plays the other nodes of a collector's robot: all give signs of life, no reset succeeds."""
+    """Plays the other nodes of a collector's robot: all give signs of life, no reset succeeds.
+
+    Attributes:
+        resets: Steady time and kind of each that was asked for.
+    """
 
     def __init__(self, graph: Any, fault: int = ARM_FAILED, held: bool = False, **parameters: Any) -> None:
         self.graph = graph
         self.fault = fault
         self.held = held
         self.full_disk = ''
-        self.begun = self.running = 0
+        self.running = 0
+        self.resets: list[tuple[float, int]] = []
         self._release = Future()
         group = ReentrantCallbackGroup()
         self._servers = [
@@ -66,7 +72,7 @@ class Robot:
             self._diagnostics.publish(DiagnosticArray(status=[status]))
 
     async def _reset(self, handle: ServerGoalHandle) -> ResetScene.Result:
-        self.begun += 1
+        self.resets.append((time.monotonic(), handle.request.kind))
         self.running += 1
         if self.held:
             await self._release
@@ -134,7 +140,7 @@ def test_a_person_who_came_before_the_matter_happened_again_does_not_count_as_ha
     assert robot.statuses[-1].state == CollectorStatus.STATE_NEEDS_PERSON
 
 
-def test_a_robot_that_needs_a_person_still_does_after_it_had_to_wait_for_something_else(graph):
+def test_a_real_robot_that_needs_a_person_still_does_after_another_wait_and_moves_nothing_till_one_says_so(graph):
     robot = Robot(graph, fault=NEEDS_PERSON, episodes=-1)
     robot.called(True)
     robot.full_disk = 'make room'
@@ -142,10 +148,32 @@ def test_a_robot_that_needs_a_person_still_does_after_it_had_to_wait_for_somethi
     robot.full_disk = ''
     robot.until_state(CollectorStatus.STATE_NEEDS_PERSON)
     assert 'the gripper is stuck' in robot.statuses[-1].message
+    time.sleep(UNATTENDED_PERIOD + 1.5)
+    assert len(robot.resets) == 1
+    robot.press('resume')
+    graph.wait_until(lambda: len(robot.resets) == 2)
+
+
+def test_a_simulated_robot_tries_again_by_itself_after_a_while_as_nobody_can_be_in_its_way(graph):
+    robot = Robot(graph, fault=NEEDS_PERSON, episodes=-1, simulated=True)
+    robot.called(True)
+    graph.wait_until(lambda: len(robot.resets) == 2)
+    (first, _), (second, _) = robot.resets
+    assert second - first > UNATTENDED_PERIOD
+
+
+def test_a_reset_that_is_asked_for_has_the_scene_made_anew_before_the_next_episode(graph):
+    robot = Robot(graph, held=True, episodes=-1)
+    graph.wait_until(lambda: robot.running)
+    robot.press('reset')
+    robot.release()
+    graph.wait_until(lambda: len(robot.resets) == 2)
+    assert [kind for _, kind in robot.resets] == [ResetScene.Goal.KEEP_SCENE, ResetScene.Goal.NEW_SCENE]
+    robot.release()
 
 
 def test_every_wait_of_an_idle_robot_has_the_whole_patience_and_its_call_ends_with_it(graph):
-    patience = 8.0
+    patience = 5.0
     robot = Robot(graph, episodes=0, patience=patience)
     robot.until_state(CollectorStatus.STATE_IDLE)
     for _ in range(2):
@@ -179,7 +207,7 @@ def test_a_goal_that_waits_is_answered_when_cancelled_and_not_carried_out_later(
     graph.wait_until(lambda: robot.change(Transition.TRANSITION_ACTIVATE))
     robot.until_state(CollectorStatus.STATE_IDLE)
     time.sleep(1.0)
-    assert not robot.begun
+    assert not robot.resets
 
 
 def test_beside_a_real_arm_no_goal_is_carried_out_while_paused_or_a_person_is_needed(graph):
@@ -195,10 +223,10 @@ def test_beside_a_real_arm_no_goal_is_carried_out_while_paused_or_a_person_is_ne
     robot.press('resume')
     robot.press('pause')
     assert 'paused' in robot.collect().error_msg
-    assert robot.begun == 1
+    assert len(robot.resets) == 1
     robot.press('resume')
     assert robot.collect().error_code == Fault.RESET_FAILED
-    assert robot.begun == 2
+    assert len(robot.resets) == 2
 
 
 def test_a_goal_that_is_cancelled_while_the_cell_is_made_ready_is_no_failure(graph):
