@@ -198,8 +198,8 @@ def test_the_end_of_its_terminal_ends_a_command_in_order_unless_it_was_made_deaf
 import signal, sys, time
 sys.path[:0] = {sys.path!r}
 from mtopt_bringup.interruption import Interruption
-if {deaf}:
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+# Whoever runs the tests may be deaf to it, and so would be what they start.
+signal.signal(signal.SIGHUP, signal.SIG_IGN if {deaf} else signal.SIG_DFL)
 with Interruption() as interruption:
     print('ready', flush=True)
     sys.stdin.readline()

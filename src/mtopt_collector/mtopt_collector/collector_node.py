@@ -224,7 +224,6 @@ class CollectorNode(RobotClientNode):
 
     def _work(self) -> None:
         """Collect until the node is stopped; runs in a thread of its own."""
-        self.cancel_goals()
         while not self._stopped.is_set():
             try:
                 self._turn()
@@ -240,7 +239,8 @@ class CollectorNode(RobotClientNode):
         # Who came before the last failure did not come because of it.
         if self._help.take_answer() and not self._collection.needs_person:
             self._help.tell('')
-        if self._held_up():
+        cancelled = self.cancel_goals()
+        if self._held_up() or not cancelled:
             self._stopped.wait(IDLE_PERIOD)
             return
         if not self._wanted():

@@ -6,12 +6,13 @@ import threading
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from action_msgs.srv import CancelGoal
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.client import Client
+from rclpy.task import Future
 from sensor_msgs.msg import CompressedImage
 
 from mtopt_collector.cell_node import CellNode
@@ -45,6 +46,14 @@ POLICY_TIMEOUT = 600.0
 POLICY_SILENCE = 30.0
 RECORDER_TIMEOUT = 10.0
 GRADING_TIMEOUT = 30.0
+ASK_AGAIN = 1.0
+
+
+class _Asked(NamedTuple):
+    """A question to another node, and when it was asked, s of steady time."""
+
+    answer: Future
+    at: float
 
 
 class RobotClientNode(CellNode):
@@ -70,11 +79,26 @@ class RobotClientNode(CellNode):
         self.create_subscription(msg.ModelVersion, 'policy/model_version', self._know, LATCHED)
         self.create_subscription(DiagnosticArray, '/diagnostics', self.take_diagnostics, EVENTS)
 
-    def cancel_goals(self) -> None:
-        """Cancel whatever reset and policy still do for a collector that died."""
-        for client in self._goal_cancellers:
-            if client.service_is_ready():
-                client.call_async(CancelGoal.Request())  # without an id: all goals
+    def activate(self) -> None:
+        """Work; first comes what a collector before this one has left undone."""
+        super().activate()
+        self._cancelling: dict[Client, _Asked | None] = dict.fromkeys(self._goal_cancellers)
+
+    def cancel_goals(self) -> bool:
+        """Cancel whatever reset and policy still do for a collector that died, as soon as they are found.
+
+        Returns:
+            Whether they have answered. Before, no goal may be sent: it would be cancelled with the others.
+        """
+        for client, asked in tuple(self._cancelling.items()):
+            if asked is not None and asked.answer.done():
+                del self._cancelling[client]
+            # Who has not found its client yet drops the answer.
+            elif client.service_is_ready() and (asked is None or self.now - asked.at > ASK_AGAIN):
+                if asked is not None:
+                    client.remove_pending_request(asked.answer)
+                self._cancelling[client] = _Asked(client.call_async(CancelGoal.Request()), self.now)  # without id: all
+        return not self._cancelling
 
     def cancelled(self) -> bool:
         """Return whether the running episode is to be cancelled."""
