@@ -22,6 +22,7 @@ from mtopt_core.episode_bag import episode_ids, read_episode
 from mtopt_core.paths import DataFolder
 from mtopt_core.tasks import load_tasks
 from mtopt_msgs.msg import CollectorStatus, ModelVersion
+from mtopt_node.calls import found
 from mtopt_node.qos import LATCHED
 
 ROBOTS = ('robot1', 'robot2')
@@ -85,7 +86,7 @@ class Fleet:
 
     def ask(self, robot: str, service: str) -> Trigger.Response:
         client = self.node.create_client(Trigger, f'/{robot}/collector/{service}')
-        self.wait_until(client.service_is_ready)
+        assert found(client.wait_for_service, TIMEOUT)
         future = client.call_async(Trigger.Request())
         self.wait_until(future.done)
         return future.result()

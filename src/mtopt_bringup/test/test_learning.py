@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+import torch
 
 from mtopt_bringup.episode_workers import Job, Result, Workplace, run_jobs
 from mtopt_core.checkpoint import newest_checkpoint
@@ -65,7 +66,12 @@ def learned(tmp_path_factory):
         )
     )
     training.read()
-    training.run(STEPS, threading.Event(), Observer())
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # whatever else was imported before
+    try:
+        training.run(STEPS, threading.Event(), Observer())
+    finally:
+        torch.set_num_threads(threads)
     checkpoint = newest_checkpoint(folder / 'models' / 'policy')
     assert checkpoint is not None
     return folder, checkpoint
