@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,6 +12,7 @@ from std_srvs.srv import Trigger
 
 from mtopt_core.errors import MtoptError
 from mtopt_core.shared_memory import dead_ports_held
+from mtopt_node.calls import found
 
 DISCOVERY = 5.0
 """s in which a node must be found."""
@@ -45,13 +45,10 @@ def ask(node: Node, service: str) -> str:
         AnswerError: It is not there, does not answer, or refuses; the message says which.
     """
     client = node.create_client(Trigger, service)
-    deadline = time.monotonic() + DISCOVERY
-    while not client.service_is_ready():
-        if time.monotonic() > deadline:
-            raise AnswerError(
-                f'{service} was not found within {DISCOVERY:g} s in ROS domain {node.context.get_domain_id()}'
-            )
-        time.sleep(NAP)
+    if not found(client.wait_for_service, DISCOVERY):
+        raise AnswerError(
+            f'{service} was not found within {DISCOVERY:g} s in ROS domain {node.context.get_domain_id()}'
+        )
     future = client.call_async(Trigger.Request())
     rclpy.spin_until_future_complete(node, future, timeout_sec=ANSWER)
     answer = future.result() if future.done() else None
