@@ -20,8 +20,9 @@ from mtopt_core.shared_memory import remove_stale_segments
 PEERS_ENVIRONMENT_VARIABLE = 'MTOPT_PEERS'
 # Above 101 a domain's ports reach into those that Linux hands out to others.
 DOMAINS = range(1, 102)
-# RTPS: where the first participant of a domain listens for others.
-FIRST_PORT, PORTS_PER_DOMAIN = 7410, 250
+# RTPS: each participant of a domain listens for others at a port of its own, two above the one before. Fast DDS counts
+# the participants of a process over all domains, so the first port of a domain may be free while somebody is in it.
+FIRST_PORT, PORTS_PER_DOMAIN, PARTICIPANTS = 7410, 250, 100
 
 
 def peers() -> tuple[str, ...]:
@@ -66,13 +67,18 @@ def free_domain() -> int:
         MtoptError: All are taken.
     """
     for domain in random.sample(DOMAINS, len(DOMAINS)):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.bind(('', FIRST_PORT + PORTS_PER_DOMAIN * domain))
-            except OSError:
-                continue
-        return domain
+        if all(_port_is_free(FIRST_PORT + PORTS_PER_DOMAIN * domain + 2 * k) for k in range(PARTICIPANTS)):
+            return domain
     raise MtoptError('every ROS domain is taken on this machine; end a graph, or set ROS_DOMAIN_ID to share its domain')
+
+
+def _port_is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(('', port))
+        except OSError:
+            return False
+    return True
 
 
 if __name__ == '__main__':

@@ -175,7 +175,7 @@ def test_checking_moves_bad_bags_and_says_so(mtopt: Callable, data: DataFolder) 
     done = mtopt('bags', 'check', str(data.root))
     assert (done.returncode, done.stdout) == (
         0,
-        '2 episodes, 2 of them new; 0 set aside, 0 gone, 1 being written or cut off\n',
+        '2 episodes, 2 of them new; 0 set aside, 0 cannot be read now, 0 gone, 1 being written or cut off\n',
     )
     file = data.bags / 'two' / 'two_0.mcap'
     file.write_bytes(file.read_bytes()[:-1])

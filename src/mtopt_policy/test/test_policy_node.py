@@ -15,15 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 import rclpy
-import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.lifecycle import TransitionCallbackReturn
+from saved_policy import save_policy
 from sensor_msgs.msg import CompressedImage
 
-from mtopt_core.checkpoint import save_checkpoint
-from mtopt_core.configuration import StepConfiguration
 from mtopt_core.environment import free_domain
 from mtopt_core.episode import Observation, Source, Termination
 from mtopt_core.images import encode_jpeg
@@ -34,10 +31,6 @@ from mtopt_msgs.action import RunPolicy
 from mtopt_node.calls import ThreadedActionClient, found
 from mtopt_node.conversions import header, observation_to_message, time_of
 from mtopt_node.qos import COMMANDS, KEPT_COMMANDS, LATCHED, OBSERVATIONS
-from mtopt_policy.action_space import ActionSpace
-from mtopt_policy.manifest import PolicyManifest
-from mtopt_policy.policy_node import PolicyNode
-from mtopt_policy.q_network import QNetwork, QNetworkConfiguration
 
 TASKS = load_tasks()
 SECOND = 1_000_000_000
@@ -177,18 +170,6 @@ def until(condition: Callable[[], Any]) -> None:
         time.sleep(0.01)
 
 
-def save(folder: Path, version: str, tasks: Any = TASKS) -> Path:
-    torch.manual_seed(0)
-    manifest = PolicyManifest(
-        version=version,
-        tasks=tasks.names,
-        skills=tuple(task.skill for task in tasks.tasks),
-        network=QNetworkConfiguration.small(len(tasks)),
-        action_space=ActionSpace.eased(StepConfiguration()),
-    )
-    return save_checkpoint(folder, QNetwork(manifest.network).state_dict(), manifest)
-
-
 @pytest.fixture(scope='module')
 def checkpoints(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp('checkpoints')
@@ -301,7 +282,7 @@ def test_unknown_names_are_refused_by_name(cell, task, policy, code):
 
 
 def test_checkpoints_are_loaded_as_they_appear_and_misfits_leave_the_old_one(cell, checkpoints):
-    path = save(checkpoints, 'v1')
+    path = save_policy(checkpoints, 'v1')
     until(lambda: cell.versions)
     assert cell.versions[0].version == 'v1'
     assert cell.versions[0].path == str(path)
@@ -313,73 +294,21 @@ def test_checkpoints_are_loaded_as_they_appear_and_misfits_leave_the_old_one(cel
     assert all(0 < action.q_value < 1 for action in cell.actions if action.source == Source.LEARNED)
     assert 0 < result.decision_time < 1
 
-    save(checkpoints, 'v2', TASKS.model_copy(update={'tasks': TASKS.tasks[:2]}))
+    save_policy(checkpoints, 'v2', TASKS.model_copy(update={'tasks': TASKS.tasks[:2]}))
     until(lambda: any('checkpoint refused, policy v1 stays' in message for message in cell.health))
     cell.reset()
     assert cell.run('lift-can', 'learned', seed=11, max_steps=2).model_version == 'v1'
 
-    save(checkpoints, 'v3')
+    save_policy(checkpoints, 'v3')
     until(lambda: len(cell.versions) > 1)
     assert cell.versions[1].version == 'v3'
     cell.reset()
     assert cell.run('place-any', 'learned', seed=13, max_steps=2).model_version == 'v3'
 
 
-@pytest.fixture
-def fleet(tmp_path):
-    """A policy node for two robots in this process, of which the second may take smaller steps."""
-    small = tmp_path / 'small.yaml'
-    small.write_text('step: {max_displacement: 0.02, max_yaw_change: 0.1}')
-
-    def make(*cell_files):
-        rclpy.init(
-            args=[
-                *('--ros-args', '-p', 'robots:=[a, b]', '-p', f'cell_files:={list(cell_files)}'),
-                *('-p', f'checkpoints:={tmp_path}'),
-            ],
-            domain_id=free_domain(),
-        )
-        nodes.append(PolicyNode())
-        return nodes[-1]
-
-    nodes: list[PolicyNode] = []
-    yield make, str(small)
-    for node in nodes:
-        node.destroy_node()
-    rclpy.try_shutdown()
-
-
-def test_each_robot_of_a_fleet_has_its_own_steps(fleet, tmp_path):
-    make, small = fleet
-    save(tmp_path, 'v1')
-    node = make('', small)
-    assert node.trigger_configure() == node.trigger_activate() == TransitionCallbackReturn.SUCCESS
-    largest = {}
-    for control in node._controls:
-        step = control._place.cell.step
-        policy = node.policy_for('scripted', 0.0, step)
-        seen = Observation(0, {}, np.zeros(7), np.array([0.5, -0.17, 0.4]), 0.0, False, 0.08, 0.4)
-        displacements = []
-        for seed in range(5):
-            policy.begin('lift-any', seed)
-            displacements.append(np.abs(policy.act(seen).displacement).max())
-        largest[control._place.prefix] = max(displacements)
-    assert largest['/b/'] <= 0.02 < largest['/a/']
-    # The checkpoint's steps are the first robot's; the second is told that it cannot take them.
-    assert 'max_displacement of 0.1, b allows 0.02' in node._message
-    assert ', a allows' not in node._message
-
-
-def test_cell_files_that_are_not_one_for_each_robot_are_refused(fleet):
-    make, small = fleet
-    node = make(small, small, small)
-    assert node.trigger_configure() == TransitionCallbackReturn.FAILURE
-    assert '3 cell_files for 2 robots' in node._message
-
-
 def test_a_missing_view_is_named(cell, checkpoints):
     if not list(checkpoints.iterdir()):
-        save(checkpoints, 'v1')
+        save_policy(checkpoints, 'v1')
     until(lambda: cell.versions)
     cell.answer = lambda action: cell.carry_out(action, cameras=('main',))
     result = cell.run('lift-can', 'learned', seed=12)
