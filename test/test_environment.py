@@ -115,7 +115,8 @@ def test_who_takes_the_place_of_a_frozen_process_hears_its_senders(domain):
         assert all(sender.stdout.readline() == 'ready\n' for sender in senders)
         for _ in range(3):
             listener = started(LISTENER, domain)
-            assert int(listener.stdout.readline()) >= 20
+            # Where the port of a dead one is held, Fast DDS reports that it goes on to another, on stdout as well.
+            assert next(int(line) for line in listener.stdout if line.strip().isdigit()) >= 20
             listener.send_signal(signal.SIGSTOP)
             time.sleep(FROZEN)
             listener.kill()
