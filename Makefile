@@ -32,8 +32,8 @@ gazebo: gazebo-root ## Hold Gazebo 11 to MuJoCo's contract, drive it through the
 	@$(IN_ENVIRONMENT) $(PYTEST) -o timeout=1200 test_gazebo
 	@$(IN_ENVIRONMENT) mtopt evaluate --sim gazebo --checkpoint models/policy --tasks lift-any,place-any --episodes 20 --workers 1
 
-gazebo-smoke: gazebo-root ## Of `make gazebo` what CI runs: an episode of each skill through the graph, a diverged server
-	@$(IN_ENVIRONMENT) $(PYTEST) -o timeout=600 test_gazebo -k 'each_skill or diverge'
+gazebo-smoke: gazebo-root ## Of `make gazebo` what CI runs: an episode of each skill through the graph, a diverged server, the clock
+	@$(IN_ENVIRONMENT) $(PYTEST) -o timeout=1200 test_gazebo -k 'each_skill or diverge or clock'
 
 gazebo-long: gazebo-root ## What takes hours in Gazebo: the clock over three hours, speed, the exact script, sim-to-sim
 	@$(IN_ENVIRONMENT) MTOPT_GAZEBO_MINUTES=180 $(PYTEST) -s -o timeout=0 test_gazebo/test_contract.py -k clock
