@@ -78,14 +78,14 @@ class ResetNode(CellNode):
         result = ResetScene.Result()
         if self._busy:
             handle.abort()
-            result.error_code = ResetScene.Result.UNKNOWN
+            result.error_code = ResetScene.Result.BUSY
             result.error_msg = 'another reset is running; wait for it or cancel it'
             return result
         self._busy = True
         try:
             result.stamp = await self._make_ready(handle)
         except Exception as error:
-            result.error_code, result.error_msg = self._told(error)
+            result.error_code, result.error_msg = self._told(error, self._given_up(handle))
             handle.canceled() if handle.is_cancel_requested else handle.abort()
             self.report(WARN, result.error_msg)
         else:
@@ -95,12 +95,12 @@ class ResetNode(CellNode):
             self._busy = False
         return result
 
-    def _told(self, error: Exception) -> tuple[int, str]:
+    def _told(self, error: Exception, given_up: bool) -> tuple[int, str]:
         """Return the code and the words that tell who asked for a reset what went wrong."""
         if isinstance(error, ResetError):
             return error.code, str(error)
         if isinstance(error, CallError):
-            return ResetScene.Result.TIMEOUT, str(error)
+            return ResetScene.Result.CANCELED if given_up else ResetScene.Result.TIMEOUT, str(error)
         self.get_logger().error(''.join(traceback.format_exception(error)))
         return ResetScene.Result.UNKNOWN, f'{type(error).__name__}: {error}'
 

@@ -99,8 +99,10 @@ class Scheduler:
     def next(self) -> Assignment:
         """Return the next episode to collect."""
         seed = int(self._rng.integers(2**31))
-        spent, self._spent = self._spent, False
-        if self._held_since and not spent:
+        if self._spent:
+            self._spent = self._scene_ready = False
+            self._held_since = ''
+        if self._held_since:
             return Assignment(
                 self._chooser.task(self._places, self._rng),
                 PLACE,
@@ -110,7 +112,7 @@ class Scheduler:
                 previous_episode_id=self._held_since,
             )
         task = self._chooser.task(self._lifts, self._rng)
-        return Assignment(task, LIFT, seed, new_scene=spent or not self._scene_ready)
+        return Assignment(task, LIFT, seed, new_scene=not self._scene_ready)
 
     def requested(self, task: str, seed: int | None = None) -> Assignment:
         """Return an episode of a task somebody asked for, in a new scene unless a person would have to make it.
@@ -152,6 +154,6 @@ class Scheduler:
 
     def renewed(self) -> None:
         """Learn that a person has made the scene anew."""
-        self._scene_ready = True
+        self._scene_ready, self._spent = True, False
         self._episodes = self._tries = 0
         self._held_since = ''

@@ -121,10 +121,10 @@ def test_one_goal_is_carried_out_at_a_time(graph):
     cell = Cell(graph, services=False)
     first, second = (cell.send(kind=Goal.NEW_SCENE, skill='lift') for _ in range(2))
     refused = graph.result(second.get_result_async()).result
-    assert refused.error_code == Result.UNKNOWN
+    assert refused.error_code == Result.BUSY
     assert 'another reset is running' in refused.error_msg
     assert graph.result(first.get_result_async()).result.error_code == Result.TIMEOUT
     third = cell.send(kind=Goal.NEW_SCENE, skill='lift')
     graph.result(third.cancel_goal_async())
     answer = graph.result(third.get_result_async())
-    assert answer.status == GoalStatus.STATUS_CANCELED
+    assert (answer.status, answer.result.error_code) == (GoalStatus.STATUS_CANCELED, Result.CANCELED)

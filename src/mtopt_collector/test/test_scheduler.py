@@ -123,3 +123,20 @@ def test_a_scene_told_to_be_spent_is_made_anew_even_after_the_episode_that_runs(
     assert (second.skill, second.new_scene) == ('lift', True)
     scheduler.finished(second, 'f', {'lift-any'})
     assert scheduler.next().holding
+
+
+def test_a_scene_told_to_be_spent_is_asked_for_until_it_is_made():
+    scheduler = Scheduler(TASKS, seed=0, by_hand=True)
+    scheduler.spend()
+    for _ in range(2):
+        assert scheduler.next().new_scene
+        scheduler.failed()
+    scheduler.renewed()
+    assert not scheduler.next().new_scene
+
+
+def test_a_person_who_makes_the_scene_anew_does_what_was_told():
+    scheduler = Scheduler(TASKS, seed=0, by_hand=True)
+    scheduler.spend()
+    scheduler.renewed()
+    assert not scheduler.next().new_scene
