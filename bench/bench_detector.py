@@ -14,7 +14,7 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
-from detector_data import KNOWN, describe, fill
+from detector_data import IMAGE_SIZE, KNOWN, describe, fill
 from labelling import Labeller, Pool, configuration
 from rich.console import Console
 from rich.table import Table
@@ -42,12 +42,25 @@ Folder = Annotated[Path, typer.Argument(help='Folder of the episodes and of ever
 
 
 @app.command()
-def data(folder: Folder) -> None:
-    """Simulate the episodes: 128 px, three views, half of the scripts aimed well and half badly."""
-    for name, (episodes, seed) in EPISODES.items():
+def data(
+    folder: Folder,
+    parts: Annotated[str, typer.Option(help='Only these folders, separated by commas.')] = ','.join(EPISODES),
+    image_size: Annotated[int, typer.Option(min=16, help='Side of the recorded images, px.')] = IMAGE_SIZE,
+) -> None:
+    """Simulate the episodes: three views, half of the scripts aimed well and half badly."""
+    for name in parts.split(','):
+        episodes, seed = EPISODES[name]
         shifted = name.startswith('shift')
         with progress_bar(name) as report:
-            fill(folder / name, name.replace('_', ''), episodes, seed, shifted=shifted, report=report)
+            fill(
+                folder / name,
+                name.replace('_', ''),
+                episodes,
+                seed,
+                shifted=shifted,
+                image_size=image_size,
+                report=report,
+            )
         print(f'{name}: {describe(folder / name)}')
 
 

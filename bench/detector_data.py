@@ -33,7 +33,7 @@ from mtopt_sim.mujoco_plant import MujocoPlant
 from mtopt_sim.scene import Scene
 
 IMAGE_SIZE = 128
-"""Side of the images, px: what the detector is measured at."""
+"""Side of the recorded images where nothing is said of it, px: what a cell records."""
 
 KNOWN = load_tasks()
 LATER = (Task(name='lift-cup', skill='lift', object='cup'), Task(name='place-milk', skill='place', object='milk'))
@@ -79,6 +79,7 @@ def fill(
     shifted: bool = False,
     attempted: Sequence[str] = KNOWN.names,
     place_share: float = PLACE_SHARE,
+    image_size: int = IMAGE_SIZE,
     report: Report = silent,
 ) -> None:
     """Simulate episodes into a data folder; those there are already stay, so that it can be gone on with.
@@ -91,6 +92,7 @@ def fill(
         shifted: Whether it is the cell on another day.
         attempted: Tasks that are attempted, each as often as the others of its skill.
         place_share: Share of places among the episodes.
+        image_size: Side of the recorded images, px.
         report: Told how many are done.
     """
     data = DataFolder(root)
@@ -99,7 +101,7 @@ def fill(
     if not wanted:
         return
     data.bags.mkdir(parents=True, exist_ok=True)
-    cell = Cell(IMAGE_SIZE, DETECTOR_CAMERAS, plant=ShiftedPlant(CELL, IMAGE_SIZE) if shifted else None)
+    cell = Cell(image_size, DETECTOR_CAMERAS, plant=ShiftedPlant(CELL, image_size) if shifted else None)
     run = _simulated(cell, name, wanted, seed, attempted, place_share)
     for count, (episode_id, simulated) in enumerate(run):
         report(count + len(done), episodes)
