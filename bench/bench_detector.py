@@ -48,6 +48,9 @@ def data(
     image_size: Annotated[int, typer.Option(min=16, help='Side of the recorded images, px.')] = IMAGE_SIZE,
 ) -> None:
     """Simulate the episodes: three views, half of the scripts aimed well and half badly."""
+    unknown = set(parts.split(',')) - set(EPISODES)
+    if unknown:
+        raise typer.BadParameter(f'unknown {", ".join(unknown)}; known: {", ".join(EPISODES)}', param_hint='--parts')
     for name in parts.split(','):
         episodes, seed = EPISODES[name]
         shifted = name.startswith('shift')
