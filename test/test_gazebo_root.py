@@ -13,6 +13,14 @@ import pytest
 from gazebo_root import MIRROR_ENVIRONMENT_VARIABLE, RootError, mirror_with_suite, mirrors
 from sources import ROOT
 
+from mtopt_sim.errors import SimulationError
+from mtopt_sim.gazebo.installation import (
+    ROOT_ENVIRONMENT_VARIABLE,
+    find_installation,
+    host_installation,
+    installation_in,
+)
+
 with_apt = pytest.mark.skipif(shutil.which('apt-get') is None, reason='apt is not here')
 
 
@@ -93,3 +101,17 @@ def test_the_recipe_names_all_that_the_tree_is_made_of():
     script = gazebo_root.furnishing()
     assert all(name in script for name in (*gazebo_root.PACKAGES, *gazebo_root.MESSAGE_PACKAGES))
     assert script.rstrip().endswith(f'echo {gazebo_root.RECIPE} > /opt/mtopt/recipe')
+
+
+def test_the_trees_gazebo_comes_before_the_machines_own_and_one_that_is_named_before_both(tmp_path, monkeypatch):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    monkeypatch.delenv(ROOT_ENVIRONMENT_VARIABLE, raising=False)
+    with pytest.raises(SimulationError, match='make gazebo-root'):
+        find_installation()
+    for installation in (host_installation(), installation_in(tmp_path / 'mtopt' / 'gazebo-11')):
+        installation.messages.mkdir(parents=True)
+        installation.stamp.write_text('made')
+        assert find_installation() == installation
+    monkeypatch.setenv(ROOT_ENVIRONMENT_VARIABLE, str(tmp_path / 'elsewhere'))
+    with pytest.raises(SimulationError, match='elsewhere'):
+        find_installation()
