@@ -17,13 +17,14 @@ from types import TracebackType
 import yaml
 
 from mtopt_bringup.graph import NodeSpec
-from mtopt_core.child_processes import die_with_parent
+from mtopt_core.child_processes import SHOW_STACKS, die_with_parent
 from mtopt_core.errors import ConfigurationError, MtoptError
 from mtopt_core.shared_memory import remove_stale_segments
 from mtopt_core.whole_file import write_whole
 
 STOP_TIMEOUT = 8.0  # s of wall time for a node to finish its episode's bag and shut down
 TERMINATE_TIMEOUT = 2.0
+STACKS_TIME = 0.1  # s for a node that hangs to print where
 LOG_TAIL = 12  # lines of a dead node's log that are worth showing
 
 
@@ -89,8 +90,9 @@ class Launcher:
         self.stop()
 
     def kill(self, node: RunningNode) -> None:
-        """Kill a node, frozen or not, where it still runs."""
+        """Kill a node, frozen or not, where it still runs; its log tells where it hung, unless it was stopped."""
         if node.process.poll() is None:
+            _show_stacks(node)
             _signal_group(node.process, signal.SIGKILL)
             node.process.wait()
 
@@ -160,7 +162,8 @@ class Launcher:
             The full names of the nodes that had to be killed.
         """
         for spare in self._spares.values():
-            self.kill(spare)
+            _signal_group(spare.process, signal.SIGKILL)
+            spare.process.wait()
         self._spares.clear()
         leading = [node for node in self.nodes if node.spec.leads]
         following = [node for node in self.nodes if not node.spec.leads]
@@ -178,6 +181,8 @@ def _stop(nodes: Sequence[RunningNode]) -> tuple[str, ...]:
         while running and time.monotonic() < deadline:
             running = [node for node in running if node.process.poll() is None]
             time.sleep(0.02)
+        for node in running:
+            _show_stacks(node)
     for node in running:
         _signal_group(node.process, signal.SIGKILL)
         node.process.wait()
@@ -201,6 +206,12 @@ def _prepare(niceness: int) -> None:
     # A launcher that is killed must not leave an arm moving.
     die_with_parent(signal.SIGINT)
     os.nice(niceness)
+
+
+def _show_stacks(node: RunningNode) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(node.process.pid, SHOW_STACKS)
+        time.sleep(STACKS_TIME)
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:

@@ -71,7 +71,8 @@ def cellmate(data):
         mate = Cellmate(launcher, domain)
         yield mate
         mate.close()
-        assert launcher.stop() == ()
+        killed = launcher.stop()
+        assert killed == (), [node.log.read_text() for node in launcher.nodes if node.spec.full_name in killed]
         assert {node.process.returncode for node in launcher.nodes} == {0}
 
 

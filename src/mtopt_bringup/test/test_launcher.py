@@ -54,6 +54,16 @@ def test_nodes_stop_when_asked_and_nothing_has_to_be_killed(tmp_path, environmen
     assert [node.process.returncode for node in launcher.nodes] == [0, 0]
 
 
+def test_the_log_of_a_node_that_hangs_tells_where(tmp_path, environment):
+    with Launcher([recorder(tmp_path)], tmp_path / 'log', environment) as launcher:
+        (node,) = launcher.nodes
+        wait_until(lambda: 'idle' in node.log.read_text())
+        launcher.kill(node)
+    log = node.log.read_text()
+    assert 'Current thread' in log
+    assert 'spin' in log
+
+
 def test_what_a_node_printed_in_the_run_before_is_kept(tmp_path, environment):
     for words in ('one.yaml', 'two.yaml'):
         with Launcher([recorder(tmp_path, cell_file=str(tmp_path / words))], tmp_path / 'log', environment) as launcher:

@@ -11,6 +11,9 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import Any
 
+# Asks a node to print what each of its threads is doing.
+SHOW_STACKS = signal.SIGUSR1
+
 _SET_PARENT_DEATH_SIGNAL = 1
 
 

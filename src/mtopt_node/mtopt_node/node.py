@@ -9,6 +9,7 @@ word about why.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import threading
@@ -31,6 +32,7 @@ from rclpy.subscription import Subscription
 from rclpy.timer import Timer
 
 from mtopt_core import environment
+from mtopt_core.child_processes import SHOW_STACKS
 from mtopt_core.errors import ConfigurationError, MtoptError
 from mtopt_core.heartbeats import BLOCKED, PID
 from mtopt_core.shared_memory import dead_ports_held
@@ -262,6 +264,7 @@ def run(node_type: type[Node], args: list[str] | None = None) -> int:
         The exit status: 1 when the node could not start, else 0.
     """
     environment.prepare()
+    faulthandler.register(SHOW_STACKS)  # from C: where Python itself is stuck, too
     try:
         with dead_ports_held():
             rclpy.init(args=args)
