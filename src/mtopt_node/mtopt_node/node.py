@@ -44,6 +44,8 @@ OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.E
 AUTOSTART = Parameter('autostart', True, 'configure and activate at start, without a lifecycle manager')
 # The sign of life by which others know that a node is alive and its callbacks run.
 DIAGNOSTICS_PERIOD = 0.5  # s
+# For what comes after the cleanup: DDS and OpenGL let go of what they hold, and nothing more can be lost.
+LEAVE_TIMEOUT = 5.0  # s
 
 
 class Node(LifecycleNode):
@@ -261,7 +263,8 @@ def run(node_type: type[Node], args: list[str] | None = None) -> int:
     """Start a node, spin it until SIGINT or SIGTERM, clean up.
 
     Returns:
-        The exit status: 1 when the node could not start, else 0.
+        The exit status: 1 when the node could not start, else 0. A process that hangs when all is cleaned up prints
+        where, and ends with 1.
     """
     environment.prepare()
     faulthandler.register(SHOW_STACKS)  # from C: where Python itself is stuck, too
@@ -288,6 +291,7 @@ def run(node_type: type[Node], args: list[str] | None = None) -> int:
         pass
     finally:
         _stop(node)
+        faulthandler.dump_traceback_later(LEAVE_TIMEOUT, exit=True)
         executor.shutdown(timeout_sec=2.0)
         node.destroy_node()
         rclpy.try_shutdown()

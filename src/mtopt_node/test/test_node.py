@@ -19,7 +19,7 @@ from mtopt_core.environment import free_domain
 from mtopt_core.errors import ConfigurationError, MtoptError
 from mtopt_msgs.action import ResetScene
 from mtopt_node.calls import CallError, GoalServer, call, found
-from mtopt_node.node import Node
+from mtopt_node.node import LEAVE_TIMEOUT, Node
 from mtopt_node.parameters import Parameter
 from mtopt_node.qos import EVENTS
 
@@ -38,6 +38,22 @@ class Stubborn(Node):
         print('cleaned up', flush=True)
 
 sys.exit(run(Stubborn))
+"""
+CLINGING = """
+import sys
+import time
+from mtopt_node.node import Node, run
+
+class Clinging(Node):
+    NAME = 'clinging'
+    def activate(self):
+        print('active', flush=True)
+    def cleanup(self):
+        print('cleaned up', flush=True)
+    def __del__(self):
+        time.sleep(60)
+
+sys.exit(run(Clinging))
 """
 
 
@@ -196,6 +212,25 @@ def test_a_failing_callback_is_reported_and_the_node_lives_on(tmp_path):
         output, _ = process.communicate(timeout=15)
     assert process.returncode == 0
     assert 'cleaned up' in output
+
+
+def test_a_node_that_hangs_when_all_is_cleaned_up_prints_where_and_ends(tmp_path):
+    program = tmp_path / 'clinging.py'
+    program.write_text(CLINGING)
+    domain = str(free_domain())
+    process = subprocess.Popen(
+        [sys.executable, str(program)],
+        env={**os.environ, 'ROS_DOMAIN_ID': domain},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == 'active\n'
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=LEAVE_TIMEOUT + 10)
+    assert process.returncode == 1
+    assert 'cleaned up' in output
+    assert '__del__' in errors
 
 
 def test_a_node_that_is_shut_down_stops_working_and_lets_go_of_what_it_created(graph):
