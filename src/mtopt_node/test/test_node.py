@@ -17,6 +17,7 @@ from std_srvs.srv import Trigger
 
 from mtopt_core.environment import free_domain
 from mtopt_core.errors import ConfigurationError, MtoptError
+from mtopt_core.shared_memory import remove_stale_segments
 from mtopt_msgs.action import ResetScene
 from mtopt_node.calls import CallError, GoalServer, call, found
 from mtopt_node.node import LEAVE_TIMEOUT, Node
@@ -231,6 +232,7 @@ def test_a_node_that_hangs_when_all_is_cleaned_up_prints_where_and_ends(tmp_path
     assert process.returncode == 1
     assert 'cleaned up' in output
     assert '__del__' in errors
+    remove_stale_segments()
 
 
 def test_a_node_that_is_shut_down_stops_working_and_lets_go_of_what_it_created(graph):
