@@ -138,7 +138,7 @@ class Launcher:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C reaches only the launcher, which then stops the nodes in order
-                preexec_fn=partial(_prepare, spec.niceness),
+                preexec_fn=partial(_prepare, os.getpid(), spec.niceness),
             )
         return RunningNode(spec, process, log)
 
@@ -201,10 +201,10 @@ def tail(log: Path, lines: int = LOG_TAIL) -> str:
     return '\n'.join(log.read_text(errors='replace').splitlines()[-lines:])
 
 
-def _prepare(niceness: int) -> None:
+def _prepare(launcher: int, niceness: int) -> None:
     """Prepare a node's process before its program starts."""
     # A launcher that is killed must not leave an arm moving.
-    die_with_parent(signal.SIGINT)
+    die_with_parent(launcher, signal.SIGINT)
     os.nice(niceness)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import subprocess
@@ -178,7 +179,8 @@ def _carry_out(stage: Stage, console: Console, interruption: Interruption) -> St
         console.print(f'[dim]$ {command}[/]', highlight=False, soft_wrap=True)
         # Ctrl-C reaches the command too, which ends its work in order.
         process = subprocess.Popen(
-            [sys.executable, '-m', 'mtopt_core.cli', *arguments], preexec_fn=partial(die_with_parent, signal.SIGTERM)
+            [sys.executable, '-m', 'mtopt_core.cli', *arguments],
+            preexec_fn=partial(die_with_parent, os.getpid(), signal.SIGTERM),
         )
         interruption.terminate = process.terminate
         status = process.wait()

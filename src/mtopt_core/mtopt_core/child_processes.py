@@ -17,12 +17,19 @@ SHOW_STACKS = signal.SIGUSR1
 _SET_PARENT_DEATH_SIGNAL = 1
 
 
-def die_with_parent(number: signal.Signals) -> None:
+def die_with_parent(parent: int, number: signal.Signals) -> None:
     """Let the kernel send this process a signal when its parent is gone, killed by whatever signal.
 
-    For `preexec_fn` of `subprocess.Popen`, whose argument it takes by `functools.partial`.
+    One whose parent is gone already ends here. For `preexec_fn` of `subprocess.Popen`, whose arguments it takes by
+    `functools.partial`.
+
+    Args:
+        parent: The parent's process id, as the parent said it.
+        number: The signal.
     """
     ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, number)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def worker_pool(workers: int, initializer: Callable[..., None] | None = None, *arguments: Any) -> ProcessPoolExecutor:
@@ -45,9 +52,7 @@ def worker_pool(workers: int, initializer: Callable[..., None] | None = None, *a
 
 def _start_worker(parent: int, initializer: Callable[[], None]) -> None:
     # A pool's processes hold both ends of its pipes: without their parent they would wait for work for ever.
-    die_with_parent(signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
+    die_with_parent(parent, signal.SIGKILL)
     # Ctrl-C goes to every process of the terminal; the one that hands out work decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     initializer()

@@ -112,9 +112,7 @@ class Retraining:
 
 def _train(parent: int, reports: Connection, data: DataFolder, tasks: TaskSet, checkpoints: Path, steps: int) -> None:
     """Train in this process, and tell how far it is, at last what came of it."""
-    die_with_parent(signal.SIGKILL)
-    if os.getppid() != parent:
-        return
+    die_with_parent(parent, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to both; the page's end is this one's
     os.nice(NICENESS)
     try:
