@@ -93,8 +93,7 @@ class Launcher:
         """Kill a node, frozen or not, where it still runs; its log tells where it hung, unless it was stopped."""
         if node.process.poll() is None:
             _show_stacks(node)
-            _signal_group(node.process, signal.SIGKILL)
-            node.process.wait()
+            _kill(node.process)
 
     def respawn(self, node: RunningNode) -> None:
         """Start a node again, killed before where it still runs; its log goes on."""
@@ -162,8 +161,7 @@ class Launcher:
             The full names of the nodes that had to be killed.
         """
         for spare in self._spares.values():
-            _signal_group(spare.process, signal.SIGKILL)
-            spare.process.wait()
+            _kill(spare.process)
         self._spares.clear()
         leading = [node for node in self.nodes if node.spec.leads]
         following = [node for node in self.nodes if not node.spec.leads]
@@ -184,8 +182,7 @@ def _stop(nodes: Sequence[RunningNode]) -> tuple[str, ...]:
         for node in running:
             _show_stacks(node)
     for node in running:
-        _signal_group(node.process, signal.SIGKILL)
-        node.process.wait()
+        _kill(node.process)
     return tuple(node.spec.full_name for node in running)
 
 
@@ -212,6 +209,11 @@ def _show_stacks(node: RunningNode) -> None:
     with suppress(ProcessLookupError):
         os.kill(node.process.pid, SHOW_STACKS)
         time.sleep(STACKS_TIME)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    _signal_group(process, signal.SIGKILL)
+    process.wait()
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:

@@ -232,7 +232,7 @@ def test_a_node_that_hangs_when_all_is_cleaned_up_prints_where_and_ends(tmp_path
     assert process.returncode == 1
     assert 'cleaned up' in output
     assert '__del__' in errors
-    remove_stale_segments()
+    remove_stale_segments(minimum_age=LEAVE_TIMEOUT)
 
 
 def test_a_node_that_is_shut_down_stops_working_and_lets_go_of_what_it_created(graph):
