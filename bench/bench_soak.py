@@ -4,7 +4,8 @@
 
 Prints episodes per hour, the memory of every process after warm-up and at the end, and what must not happen: a zombie,
 shared memory left behind, a message lost by the recorder, a control step longer than its declared period. The bars are
-those of the project's issue on continuous collection; a missed one is printed as missed, and the exit status is 1.
+those of the project's issue on continuous collection; a missed one is printed as missed, and the exit status is 1. How
+every process' memory went is in `soak.csv` and `soak.png` of the data folder.
 """
 
 from __future__ import annotations
@@ -19,12 +20,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
+import matplotlib as mpl
 import numpy as np
 import typer
+from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from mtopt_bringup.figures import STYLE
 from mtopt_bringup.graph import GraphOptions, Simulator, graph
 from mtopt_bringup.interruption import Interruption
 from mtopt_bringup.launcher import Launcher
@@ -90,6 +94,7 @@ def main(
     if not soak.load:
         raise SystemExit(f'ended before a robot collected anything; the logs are in {options.data / "log"}')
     left = {name for name in soak.segments if (SHARED_MEMORY / name).exists()}
+    _draw(soak, options.data)
     failed = _report(console, DataFolder(data), soak, warm_up * 60, left, before)
     sys.exit(bool(failed))
 
@@ -246,12 +251,34 @@ def _report(console: Console, data: DataFolder, soak: Soak, warm_up: float, left
     return [told for told, met in bars.items() if not met]
 
 
+def _draw(soak: Soak, folder: Path) -> None:
+    """Write the course of every node's memory, as numbers and as a picture: the largest ones above, the rest below."""
+    rows = [
+        f'{name},{at:.1f},{taken}'
+        for name, memory in soak.memory.items()
+        for at, taken in zip(memory.times, memory.bytes, strict=True)
+    ]
+    (folder / 'soak.csv').write_text('\n'.join(['node,seconds,bytes', *rows]) + '\n')
+    by_size = sorted(soak.memory, key=lambda name: -max(soak.memory[name].bytes))
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9.6, 6.4), layout='constrained')
+        for axes, names in zip(figure.subplots(2, 1, sharex=True), (by_size[:3], by_size[3:]), strict=True):
+            for name in names:
+                memory = soak.memory[name]
+                axes.plot(np.array(memory.times) / 60, np.array(memory.bytes) / 1e6, label=name, linewidth=1)
+            axes.set_ylabel('memory of its own, MB')
+            axes.set_ylim(bottom=0)
+            axes.legend(loc='center left', bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=7)
+        axes.set_xlabel('minutes')
+        figure.savefig(folder / 'soak.png', dpi=120)
+
+
 def _index_bytes(name: str, data: DataFolder) -> float:
-    """Return what an index in memory must grow by per episode: the trainer's, of the replay."""
+    """Return what an index in memory must grow by per episode: the trainer's, of the replay, as large as its file."""
     if not name.endswith('/trainer'):
         return 0.0
     episodes = len(episode_ids(data.bags)) or 1
-    return sum(path.stat().st_size for path in data.root.glob('replay/**/index.jsonl')) / episodes
+    return sum(path.stat().st_size for path in data.root.glob('replay/*/episodes.jsonl')) / episodes
 
 
 if __name__ == '__main__':
