@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import rclpy
 import yaml
+from rclpy.client import Client
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.subscription import Subscription
 from rclpy.task import Future
@@ -34,6 +35,7 @@ class Graph:
         self.folder = self._logs = log_folder
         self._processes: dict[str, subprocess.Popen] = {}
         self._heard: list[Subscription] = []
+        self._clients: dict[str, Client] = {}
         rclpy.init(domain_id=self.domain)
         self.node = rclpy.create_node('tester', namespace=ROBOT)
         self._executor = SingleThreadedExecutor()
@@ -93,7 +95,10 @@ class Graph:
         return publisher
 
     def call(self, kind: type, service: str, request: Any, timeout: float = TIMEOUT) -> Any:
-        client = self.node.create_client(kind, service)
+        # One for all calls: an answer is lost if the server has not yet found who asks.
+        if service not in self._clients:
+            self._clients[service] = self.node.create_client(kind, service)
+        client = self._clients[service]
         assert found(client.wait_for_service, TIMEOUT), f'{service} is not there'
         return self.result(client.call_async(request), timeout)
 
