@@ -18,7 +18,7 @@ from mtopt_collector.curriculum import Drawn
 from mtopt_collector.practice import Practice, TaskPractice
 from mtopt_collector.scheduler import Assignment, Scheduler
 from mtopt_core.catalogue import Catalogue
-from mtopt_core.episode import EpisodeInfo, Outcome, Termination, Verdict, new_episode_id
+from mtopt_core.episode import Episode, EpisodeInfo, Outcome, Termination, Verdict, new_episode_id
 from mtopt_core.episode_bag import read_episode, read_outcomes
 from mtopt_core.errors import BagError, MtoptError
 from mtopt_core.label_store import DETECTOR, SIMULATOR, LabelStore
@@ -220,6 +220,7 @@ class Collection:
         self._announce = announce
         self._labels = LabelStore(data)
         self._catalogue = Catalogue(data)
+        self._catalogued = False
         self._scene_seed = -1
         self._failures = 0
         self.episodes = 0
@@ -366,6 +367,14 @@ class Collection:
                 0, Termination.ABORTED, info.policy, message=str(error), fault=error.fault, passing=error.passing
             )
 
+    def _catalogue_one(self, episode: Episode) -> None:
+        """Catalogue an episode; the first time every bag there is, which of a million takes seconds."""
+        if self._catalogued:
+            self._catalogue.add(episode)
+        else:
+            self._catalogue.refresh()
+            self._catalogued = True
+
     def _grade(self, episode_id: str, path: Path) -> list[Outcome]:
         """Grade an episode by its bag: what was recorded is what counts."""
         try:
@@ -373,7 +382,7 @@ class Collection:
             truth = [one for grading in read_outcomes(path) if grading.source == SIMULATOR for one in grading.outcomes]
             if truth:
                 self._labels.add(episode_id, SIMULATOR, '', truth)
-            self._catalogue.refresh()
+            self._catalogue_one(episode)
         except BagError as error:
             raise CollectionError(Fault.RECORDER_FAILED, str(error)) from None
         except MtoptError as error:

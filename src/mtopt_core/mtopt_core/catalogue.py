@@ -49,7 +49,7 @@ _COLUMNS = (
     'simulated',
     'termination',
 )
-_MARKS = ', '.join('?' * len(_COLUMNS))
+_INSERT = f'INSERT OR REPLACE INTO episodes VALUES ({", ".join("?" * len(_COLUMNS))})'  # noqa: S608
 _BUSY_TIMEOUT = 30.0
 _BATCH = 500
 
@@ -142,10 +142,19 @@ class Catalogue:
                         with suppress(FileNotFoundError):
                             aside.append(set_aside(path, str(error)))
                 with index:
-                    index.executemany(f'INSERT OR REPLACE INTO episodes VALUES ({_MARKS})', rows)  # noqa: S608
+                    index.executemany(_INSERT, rows)
                 added += len(rows)
             progress(len(new), len(new))
         return Refreshed(added, len(gone), tuple(aside), tuple(unreachable))
+
+    def add(self, episode: Episode) -> None:
+        """Take in an episode that has been read from its bag, which takes as long however many there are.
+
+        Raises:
+            BagError: The index is damaged.
+        """
+        with self._index() as index, index:
+            index.execute(_INSERT, _values(episode))
 
     def rebuild(self, progress: Report = silent) -> Refreshed:
         """Throw the index away and read every bag again.

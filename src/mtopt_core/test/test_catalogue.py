@@ -11,7 +11,7 @@ from mtopt_core.bag import BagWriter
 from mtopt_core.catalogue import Catalogue
 from mtopt_core.configuration import CellConfiguration
 from mtopt_core.episode import Episode, Termination
-from mtopt_core.episode_bag import write_episode
+from mtopt_core.episode_bag import read_episode, write_episode
 from mtopt_core.errors import BagError
 from mtopt_core.paths import DataFolder
 
@@ -40,6 +40,20 @@ def test_a_new_bag_is_catalogued_once(data: DataFolder, make_episode: Make) -> N
     assert (row.path, row.steps, row.simulated, row.termination) == (path, 3, True, Termination.SCRIPTED_ENDING)
     for name in ('episode_id', 'robot', 'task', 'skill', 'policy', 'model_version', 'previous_episode_id', 'stamp'):
         assert getattr(row, name) == getattr(info, name), name
+
+
+def test_an_episode_that_was_read_is_added_as_a_scan_would_and_the_other_bags_are_not_looked_at(
+    data: DataFolder, make_episode: Make
+) -> None:
+    path = _write(data, make_episode('b', steps=3))
+    _write(data, make_episode('a'))
+    catalogue = Catalogue(data)
+    for _ in range(2):
+        catalogue.add(read_episode(path))
+        (added,) = catalogue.episodes()
+    assert catalogue.refresh().added == 1
+    assert catalogue.rebuild().added == 2
+    assert catalogue.episodes()[1] == added
 
 
 def test_episodes_are_chosen_by_what_they_are_and_come_in_order(data: DataFolder, make_episode: Make) -> None:
