@@ -24,7 +24,7 @@ from rich.console import Console
 from mtopt_core.environment import prepare
 from mtopt_core.precision import Precision
 from mtopt_policy.action_space import DIMENSIONS, STATE
-from mtopt_policy.learner.batches import Batch, Examples, States, UnlabelledTransitions
+from mtopt_policy.learner.batches import Batch, Examples, States, UnlabelledTransitions, filled
 from mtopt_policy.learner.target_networks import TargetNetworks
 from mtopt_policy.learner.trainer import Trainer
 from mtopt_policy.q_network import QNetwork
@@ -65,7 +65,7 @@ class OnNoise:
         size = bags.configuration.batch
         rows, outcomes = bags.draw(size, rng)
         remaining, n_step = bags.store.records(rows)['remaining'], bags.configuration.targets.n_step
-        going_on = int((remaining >= n_step).sum())
+        going_on = len(filled(np.flatnonzero(remaining >= n_step)))
         examples = Examples.among(outcomes)
         number = len(examples.of)
         batch = Batch(

@@ -14,7 +14,7 @@ from mtopt_core.label_store import LabelStore
 from mtopt_core.task_file import renamed
 from mtopt_core.tasks import load_tasks
 from mtopt_policy.action_space import ActionSpace
-from mtopt_policy.learner.batches import Loader
+from mtopt_policy.learner.batches import FILL, Loader
 from mtopt_policy.learner.episode_store import EpisodeStore
 from mtopt_policy.learner.log_replay import LogReplay, held_out
 from mtopt_policy.learner.transitions import StoreLayout, read_transitions
@@ -58,9 +58,10 @@ def test_the_next_state_is_that_of_the_following_decision_and_a_terminal_transit
     rows = np.array([0, 2, 4])
     transitions = Loader(replay.store).unlabelled(rows, np.zeros((3, len(TASKS)), np.int8))
     assert transitions.going_on.tolist() == [True, False, True]
-    expected = replay.store.images(np.array([1, 5])).transpose(1, 0, 4, 2, 3)
+    following = np.array([1] + [5] * (FILL - 1))
+    expected = replay.store.images(following).transpose(1, 0, 4, 2, 3)
     np.testing.assert_array_equal(transitions.next_states.images, expected)
-    np.testing.assert_array_equal(transitions.next_actions, replay.store.records(np.array([1, 5]))['action'])
+    np.testing.assert_array_equal(transitions.next_actions, replay.store.records(following)['action'])
 
 
 @pytest.mark.parametrize(('share', 'expected'), [(None, 1 / 3), (0.0, 0.0), (0.6, 0.6), (1.0, 1.0)])

@@ -11,6 +11,7 @@ from mtopt_core.precision import Precision
 from mtopt_core.tasks import load_tasks
 from mtopt_policy.action_space import ActionSpace
 from mtopt_policy.learner import data_sharing
+from mtopt_policy.learner.batches import FILL
 from mtopt_policy.learner.configuration import SharingConfiguration
 from mtopt_policy.learner.data_sharing import DataSharing
 from mtopt_policy.learner.impersonation import Impersonation, LoggedEpisodes
@@ -89,7 +90,7 @@ def test_q_of_last_decisions_is_the_networks_for_every_task_asked_for(store, mon
     wanted = np.random.default_rng(0).random((3, len(TASKS))) < 0.5
     places = np.array([2, 5, 11])
     found = last_decisions_q(network, FLOAT32, store, places, wanted)
-    assert passed == [3], 'each image once'
+    assert passed == [FILL], 'each image once, and the last to fill up'
     monkeypatch.undo()
     assert np.isfinite(found).tolist() == wanted.tolist()
     for number, place in enumerate(places):

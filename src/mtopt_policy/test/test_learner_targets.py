@@ -1,6 +1,7 @@
 """Q-targets against a hand calculation, and the train buffer that keeps them."""
 
 import math
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -93,6 +94,24 @@ def test_the_second_network_does_not_choose_the_action_but_may_value_it_higher_i
     bellman = updater(PeakedQ(3.0, 0.5), PeakedQ(1.0, 2.0), MOVE_ONLY)
     value = bellman.value(states([51], [0]), one_task(1), torch.Generator().manual_seed(0))
     assert value.item() == pytest.approx(sigmoid(0.5), abs=0.005)
+
+
+class SizedQ(PeakedQ):
+    """Notes for how many examples it is asked."""
+
+    asked: ClassVar[set[int]] = set()
+
+    def head(self, features: torch.Tensor, actions: torch.Tensor, state: torch.Tensor, task: torch.Tensor):
+        self.asked.add(len(task))
+        return super().head(features, actions, state, task)
+
+
+def test_the_networks_see_batches_of_few_sizes_and_the_values_are_those_of_the_examples():
+    bellman = updater(SizedQ(3.0, 0.5), SizedQ(1.0, -0.5), MOVE_ONLY)
+    for number in (1, 15, 16, 17, 130):
+        value = bellman.value(states([51] * number, [0] * number), one_task(number), torch.Generator().manual_seed(0))
+        torch.testing.assert_close(value, torch.full((number,), sigmoid(-0.5)), atol=0.01, rtol=0)
+    assert SizedQ.asked == {16, 32, 128}
 
 
 def test_a_terminal_transitions_target_is_the_tasks_reward_and_needs_no_next_state():

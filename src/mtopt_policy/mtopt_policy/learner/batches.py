@@ -14,6 +14,17 @@ from mtopt_policy.learner.episode_store import EpisodeStore
 from mtopt_policy.learner.rebalancing import balanced_weights
 from mtopt_policy.learner.train_buffer import LabelledTransitions
 
+FILL = 16
+
+
+def filled(places: np.ndarray) -> np.ndarray:
+    """Repeat the last of some places until their number is a multiple of `FILL`: `(N,)`, none stay none.
+
+    For every size of a batch oneDNN makes convolutions of its own, and keeps a thousand of them. With a hundred sizes
+    it made new ones in every step, for ever, and memory fell to pieces between them.
+    """
+    return np.pad(places, (0, -len(places) % FILL), 'edge') if len(places) else places
+
 
 @dataclass(frozen=True)
 class States:
@@ -52,6 +63,10 @@ class Examples:
         of, tasks = np.nonzero(outcomes != Verdict.UNSURE)
         return cls(of, tasks, outcomes.shape[1])
 
+    def filled(self) -> Examples:
+        """Return them with the last one repeated, see `filled`."""
+        return Examples(filled(self.of), filled(self.tasks), self.number)
+
     def on(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
         """Return places of states, `(P,) int64`, and one-hot tasks, `(P, T) float32`, on a device."""
         of, tasks = (torch.from_numpy(places).to(device, non_blocking=True) for places in (self.of, self.tasks))
@@ -67,7 +82,7 @@ class UnlabelledTransitions:
         outcomes: As in `LabelledTransitions`, `(B, T) int8`.
         remaining: Decisions that followed in the episode, 0 for its last, `(B,) int32`.
         n_step: Decisions from s to s'.
-        next_states: s' of those whose episode goes on that far, in their order.
+        next_states: s' of those whose episode goes on that far, in their order, `filled`.
         next_actions: The encoded actions taken there, `(B', 8) float32`.
     """
 
@@ -122,7 +137,7 @@ class Loader:
     def unlabelled(self, rows: np.ndarray, outcomes: np.ndarray) -> UnlabelledTransitions:
         """Load what is needed to label transitions; arguments as the attributes of the result."""
         remaining = self._store.records(rows)['remaining']
-        following = rows[remaining >= self._n_step] + self._n_step
+        following = filled(rows[remaining >= self._n_step] + self._n_step)
         next_actions = torch.from_numpy(self._store.records(following)['action'])
         return UnlabelledTransitions(rows, outcomes, remaining, self._n_step, self.states(following), next_actions)
 

@@ -103,7 +103,7 @@ class BellmanUpdater:
         """
         states = states.to(self._precision.device)
         images = self._precision.floats(states.images)
-        places, tasks = examples.on(self._precision.device)
+        places, tasks = examples.filled().on(self._precision.device)
         values, at_once = [], AT_ONCE[self._precision.device.type]
         with self._precision.autocast():
             features, others = (network.tower(images) for network in (self._targets.averaged, self._targets.lagged))
@@ -113,7 +113,7 @@ class BellmanUpdater:
                 actions, logits = self._best(features[of], state, task, candidates, generator)
                 second = self._targets.lagged.head(others[of], actions[:, None], state, task)[:, 0]
                 values.append(torch.minimum(logits.float(), second.float()).sigmoid())
-        return torch.cat(values)
+        return torch.cat(values)[: len(examples.of)]
 
     def _best(
         self,

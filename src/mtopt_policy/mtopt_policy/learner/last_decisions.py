@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from mtopt_core.precision import Precision
-from mtopt_policy.learner.batches import Loader
+from mtopt_policy.learner.batches import Loader, filled
 from mtopt_policy.learner.episode_store import EpisodeStore
 from mtopt_policy.q_network import QNetwork
 
@@ -35,15 +35,16 @@ def last_decisions_q(
     loader, device = Loader(store), precision.device
     for start in range(0, len(rows), CHUNK):
         here = slice(start, start + CHUNK)
-        states = loader.states(rows[here]).to(device)
+        states = loader.states(filled(rows[here])).to(device)
         actions = torch.from_numpy(store.records(rows[here])['action']).to(device)
         with precision.autocast():
             features = network.tower(precision.floats(states.images))
         for task in range(tasks):
-            chosen = torch.from_numpy(np.flatnonzero(wanted[here, task])).to(device)
-            if len(chosen):
+            judged = np.flatnonzero(wanted[here, task])
+            if len(judged):
+                chosen = torch.from_numpy(filled(judged)).to(device)
                 one_hot = functional.one_hot(torch.full_like(chosen, task), tasks).float()
                 with precision.autocast():
                     logits = network.head(features[chosen], actions[chosen, None], states.state[chosen], one_hot)
-                found[here][chosen.cpu().numpy(), task] = logits[:, 0].float().cpu().numpy()
+                found[here][judged, task] = logits[: len(judged), 0].float().cpu().numpy()
     return found
