@@ -272,6 +272,8 @@ class Collection:
             collected = self._collect(episode_id, assignment, self.drawn)
         except CollectionError as error:
             error.task, error.episode_id = assignment.task, episode_id
+            # It may have left a bag, or the recorder one that it salvages.
+            self._catalogued = False
             self._scheduler.failed()
             self._fail(error)
             raise
@@ -368,7 +370,7 @@ class Collection:
             )
 
     def _catalogue_one(self, episode: Episode) -> None:
-        """Catalogue an episode; the first time every bag there is, which of a million takes seconds."""
+        """Catalogue an episode; with the first one, and the one after a failure, every bag there is."""
         if self._catalogued:
             self._catalogue.add(episode)
         else:

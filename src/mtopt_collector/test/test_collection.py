@@ -197,6 +197,19 @@ def test_an_episode_without_its_final_observation_is_a_fault_of_the_recorder(ben
     assert caught.value.fault is Fault.RECORDER_FAILED
 
 
+def test_the_bag_of_a_failed_episode_is_catalogued_with_the_next_episode(bench):
+    bench.collection.next('scripted')
+    well = bench.robot.run
+    bench.robot.run = PolicyRun(1, Termination.ABORTED, 'scripted', message='no eyes', fault=Fault.POLICY_FAILED)
+    with pytest.raises(CollectionError) as caught:
+        bench.collection.next('scripted')
+    bench.robot.run = well
+    bench.collection.next('scripted')
+    catalogued = {row.path for row in Catalogue(bench.data).episodes()}
+    assert caught.value.bag in catalogued
+    assert len(catalogued) == 3
+
+
 def test_a_row_of_failures_calls_a_person_and_help_starts_the_count_anew(bench):
     bench.robot.reset_fault = CollectionError(Fault.RESET_FAILED, 'the simulator is gone')
     for failures in range(1, 4):

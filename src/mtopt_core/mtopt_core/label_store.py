@@ -28,6 +28,7 @@ import numpy as np
 from mtopt_core.episode import Outcome, Verdict
 from mtopt_core.errors import LabelError
 from mtopt_core.human_labels import Key, LabelChange, gradings_of, read_labels
+from mtopt_core.journal_intake import catch_up, taken_in
 from mtopt_core.label_database import BUSY_TIMEOUT, LabelDatabase
 from mtopt_core.label_journal import Grading, HumanLabel, LabelJournal
 from mtopt_core.outcome_query import counting_outcomes, episodes_graded_by
@@ -76,7 +77,7 @@ class LabelStore:
         with self._journal.locked():
             self._database = LabelDatabase(data.labels, patience)
             with self._database.writing() as database:
-                self._catch_up(database)
+                catch_up(self._journal, database)
 
     def close(self) -> None:
         """Close the store."""
@@ -355,36 +356,21 @@ class LabelStore:
                 database.execute(_GRADED_BY, (HUMAN,))
                 database.execute('DELETE FROM outcomes WHERE source = ?', (HUMAN,))
                 insert_gradings(database, labels, HUMAN, '')
-                _taken_in(database, os.fstat(journal).st_size)
+                taken_in(database, os.fstat(journal).st_size)
         return Restored(len(labels), torn)
 
     @contextmanager
     def _changing_labels(self) -> Iterator[tuple[int, sqlite3.Connection]]:
         """Hold journal and store against all others; the store first, for who cannot have it must change neither."""
         with self._journal.locked() as journal, self._database.writing(at_once=True) as database:
-            self._catch_up(database)
+            catch_up(self._journal, database)
             yield journal, database
 
     def _keep(self, journal: int, database: sqlite3.Connection, gradings: Sequence[Grading]) -> None:
         if gradings:
             length = self._journal.append(journal, gradings)
             insert_gradings(database, gradings, HUMAN, '')
-            _taken_in(database, length)
-
-    def _catch_up(self, database: sqlite3.Connection) -> None:
-        """Take in what is in the journal and not in the store: a crash came between the two."""
-        known = database.execute('SELECT length FROM journal').fetchone()
-        length = self._journal.length()
-        start = 0 if known is None or known[0] > length else known[0]
-        if start == length:
-            return
-        labels, _ = self._journal.read(start)
-        insert_gradings(database, labels, HUMAN, '')
-        _taken_in(database, length)
-
-
-def _taken_in(database: sqlite3.Connection, length: int) -> None:
-    database.execute('INSERT OR REPLACE INTO journal VALUES (0, ?)', (length,))
+            taken_in(database, length)
 
 
 def _keys(gradings: Iterable[Grading]) -> list[Key]:
